@@ -1,0 +1,406 @@
+"""The output stream: offsets, credit, policies, resumption; any order of events."""
+
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ttybridge.core.stream import (
+    BLOCK_BYTES,
+    CATCH_UP_BYTES,
+    HIGH_BYTES,
+    PATIENCE_S,
+    SKIP_BYTES,
+    Chunk,
+    Cursor,
+    Finished,
+    OutputLog,
+    Policy,
+    Reset,
+    Stream,
+)
+from ttybridge.model import End, EndReason, ExitStatus
+
+WINDOW = 256 * 1024
+END = End(ExitStatus(code=3), EndReason.EXITED, "ended", restart=False)
+
+
+def _nothing() -> None:
+    pass
+
+
+def shared(log_bytes: int = 4 << 20) -> Stream:
+    return Stream(log_bytes=log_bytes, replays=True)
+
+
+def own(log_bytes: int = 2 << 20) -> Stream:
+    return Stream(log_bytes=log_bytes, replays=False)
+
+
+def pausing(stream: Stream, window: int = WINDOW, *, acks: bool = True) -> Cursor:
+    return stream.subscribe(Policy.PAUSE, window, _nothing, acks=acks)
+
+
+def skipping(stream: Stream, window: int = WINDOW, *, acks: bool = True) -> Cursor:
+    return stream.subscribe(Policy.SKIP, window, _nothing, acks=acks)
+
+
+def drain(stream: Stream, cursor: Cursor, limit: int = 1 << 20) -> bytes:
+    """Take chunks until there is none, without acknowledging."""
+    parts = []
+    while isinstance(item := stream.take(cursor, limit), Chunk):
+        parts.append(item.data)
+    assert item is None, item
+    return b"".join(parts)
+
+
+class TestOutputLog:
+    def test_returns_the_bytes_of_any_range_that_it_holds(self) -> None:
+        data = random.Random(1).randbytes(3 * BLOCK_BYTES + 17)
+        log = OutputLog(1 << 20)
+        for at in range(0, len(data), 1000):
+            log.append(data[at : at + 1000])
+        log.trim(BLOCK_BYTES + 5)
+        assert log.slice(BLOCK_BYTES + 5, len(data)) == data[BLOCK_BYTES + 5 :]
+        assert (
+            log.slice(2 * BLOCK_BYTES - 1, 2 * BLOCK_BYTES + 1)
+            == (data[2 * BLOCK_BYTES - 1 : 2 * BLOCK_BYTES + 1])
+        )
+
+    def test_refuses_offsets_outside(self) -> None:
+        log = OutputLog(100)
+        log.append(b"abc")
+        log.trim(1)
+        for offset in (0, 4):
+            with pytest.raises(IndexError):
+                log.read(offset, 1)
+
+    def test_goes_on_after_everything_was_forgotten(self) -> None:
+        log = OutputLog(100)
+        log.append(b"a" * 70_000)
+        log.trim(70_000)
+        log.append(b"xyz")
+        assert log.read(70_000, 10) == b"xyz"
+        assert log.read(70_001, 10) == b"yz"
+
+
+class TestCredit:
+    def test_never_more_than_the_window_is_under_way(self) -> None:
+        stream = shared()
+        cursor = pausing(stream, 1000)
+        stream.append(b"x" * 5000)
+        assert len(drain(stream, cursor)) == 1000
+        stream.ack(cursor, 400)
+        assert len(drain(stream, cursor)) == 400
+
+    def test_an_acknowledgement_beyond_what_was_sent_counts_as_what_was_sent(self) -> None:
+        stream = shared()
+        cursor = pausing(stream, 1000)
+        stream.append(b"x" * 5000)
+        drain(stream, cursor)
+        stream.ack(cursor, 10**9)
+        stream.ack(cursor, -5)
+        assert cursor.acked == cursor.sent == 1000
+        assert len(drain(stream, cursor)) == 1000
+
+    def test_a_client_that_does_not_acknowledge_is_not_held(self) -> None:
+        stream = shared()
+        cursor = pausing(stream, 1000, acks=False)
+        stream.append(b"x" * 5000)
+        assert len(drain(stream, cursor)) == 5000
+
+
+class TestPausing:
+    def test_a_slow_reader_pauses_the_pty_until_it_has_caught_up(self) -> None:
+        stream = shared()
+        cursor = pausing(stream)
+        stream.append(b"a")
+        drain(stream, cursor)
+        assert not stream.should_pause(0)  # it is no late joiner any more
+        stream.append(b"x" * (HIGH_BYTES + WINDOW))
+        drain(stream, cursor)
+        assert stream.should_pause(0)
+        stream.ack(cursor, cursor.sent)
+        drain(stream, cursor)
+        assert not stream.should_pause(0)
+
+    def test_alone_it_may_take_as_long_as_it_wants(self) -> None:
+        stream = shared()
+        cursor = pausing(stream, 1000)
+        stream.append(b"a")
+        drain(stream, cursor)
+        stream.should_pause(0)
+        stream.append(b"x" * 2 * HIGH_BYTES)
+        assert stream.should_pause(0)
+        assert stream.should_pause(1000)
+        assert not cursor.lost
+
+    def test_it_holds_others_up_for_a_bounded_time_only(self) -> None:
+        stream = shared()
+        slow, quick = pausing(stream, 1000), pausing(stream)
+        stream.append(b"a")
+        for cursor in (slow, quick):
+            drain(stream, cursor)
+        stream.should_pause(0)
+        data = b"x" * 2 * HIGH_BYTES
+        stream.append(data)
+        while got := drain(stream, quick):
+            stream.ack(quick, quick.sent)
+            assert got
+        assert stream.should_pause(10)
+        assert stream.should_pause(10 + PATIENCE_S - 0.1)
+        assert not stream.should_pause(10 + PATIENCE_S)
+        assert slow.lost == "behind"
+
+    def test_a_lost_connection_holds_nobody_up_while_others_read(self) -> None:
+        stream = shared()
+        away, here = pausing(stream, 1000), pausing(stream)
+        stream.append(b"a")
+        for cursor in (away, here):
+            drain(stream, cursor)
+            stream.ack(cursor, 1)
+        away.parked = True
+        stream.append(b"x" * 2 * HIGH_BYTES)
+        while drain(stream, here):
+            stream.ack(here, here.sent)
+        assert not stream.should_pause(0)
+
+    def test_alone_a_lost_connection_pauses_the_pty_so_that_nothing_is_lost(self) -> None:
+        stream = shared()
+        away = pausing(stream)
+        stream.append(b"a")
+        drain(stream, away)
+        stream.should_pause(0)
+        away.parked = True
+        stream.append(b"x" * 2 * HIGH_BYTES)
+        assert stream.should_pause(0)
+
+    def test_a_late_joiner_holds_nobody_up_while_it_reads_the_log(self) -> None:
+        stream = shared()
+        early = pausing(stream)
+        stream.append(b"x" * HIGH_BYTES)
+        drain(stream, early)
+        stream.append(b"x" * HIGH_BYTES)
+        drain(stream, early)
+        late = pausing(stream, 1000)
+        assert not stream.should_pause(0)
+        assert not late.lost
+
+
+class TestSkipping:
+    def test_a_client_that_is_behind_is_repainted_when_it_has_taken_in_what_was_sent(self) -> None:
+        stream = own()
+        cursor = skipping(stream, 1000)
+        stream.append(b"x" * 2000)
+        assert drain(stream, cursor) == b"x" * 1000
+        assert not cursor.lost
+        stream.append(b"y" * SKIP_BYTES)
+        assert cursor.lost == "behind"
+        assert stream.take(cursor, 100) is None
+        stream.ack(cursor, 1000)
+        reset = stream.take(cursor, 100)
+        assert reset == Reset(stream.log.end, "behind", hard=False)
+        stream.append(b"repaint")
+        assert drain(stream, cursor) == b"repaint"
+
+    def test_the_log_is_forgotten_with_the_acknowledgements(self) -> None:
+        stream = own()
+        cursor = skipping(stream)
+        for _ in range(100):
+            stream.append(b"x" * 10_000)
+            drain(stream, cursor)
+            stream.ack(cursor, cursor.sent)
+        assert stream.log.end == 1_000_000
+        assert stream.log.start == stream.log.end
+
+    def test_what_came_before_the_first_client_is_kept_for_it(self) -> None:
+        stream = own()
+        stream.append(b"first draw")
+        cursor = skipping(stream)
+        assert drain(stream, cursor) == b"first draw"
+
+    def test_the_pty_is_never_paused(self) -> None:
+        stream = own()
+        skipping(stream, 10)
+        stream.append(b"x" * (1 << 20))
+        assert not stream.should_pause(0)
+
+    def test_memory_stays_bounded_when_nobody_reads(self) -> None:
+        stream = own(1 << 20)
+        skipping(stream, 10)
+        for _ in range(100):
+            stream.append(b"x" * 65536)
+        assert stream.log.end - stream.log.start <= 1 << 20
+
+
+class TestResuming:
+    def test_exactly_what_was_missed_comes_again(self) -> None:
+        stream = own()
+        cursor = skipping(stream)
+        stream.append(b"0123456789")
+        drain(stream, cursor)
+        cursor.parked = True
+        stream.append(b"abcdef")
+        stream.resume(cursor, 7)
+        assert drain(stream, cursor) == b"789abcdef"
+
+    @pytest.mark.parametrize("offset", [11, 10**12])
+    def test_an_offset_that_was_never_sent_is_repainted(self, offset: int) -> None:
+        stream = own()
+        cursor = skipping(stream)
+        stream.append(b"0123456789")
+        drain(stream, cursor)
+        stream.resume(cursor, offset)
+        assert isinstance(stream.take(cursor, 10), Reset)
+
+    def test_an_offset_that_is_forgotten_is_repainted(self) -> None:
+        stream = own()
+        cursor = skipping(stream)
+        stream.append(b"0123456789")
+        drain(stream, cursor)
+        stream.ack(cursor, 5)
+        stream.resume(cursor, 4)
+        assert stream.take(cursor, 10) == Reset(10, "lost", hard=False)
+
+    def test_a_repaint_can_be_asked_for(self) -> None:
+        stream = own()
+        cursor = skipping(stream)
+        stream.append(b"0123456789")
+        drain(stream, cursor)
+        stream.resume(cursor, 10, reset=True)
+        assert stream.take(cursor, 10) == Reset(10, "lost", hard=False)
+
+
+class TestReplay:
+    def test_a_late_joiner_gets_everything_from_the_start(self) -> None:
+        stream = shared()
+        stream.append(b"one\r\ntwo\r\n")
+        assert drain(stream, pausing(stream)) == b"one\r\ntwo\r\n"
+
+    def test_a_trimmed_log_is_replayed_from_a_line_with_the_modes_that_hold_there(self) -> None:
+        stream = shared(BLOCK_BYTES)
+        stream.append(b"\x1b[?1049h\x1b[?2004h")
+        for line in range(20_000):
+            stream.append(b"line %d\r\n" % line)
+        cursor = pausing(stream)
+        reset = stream.take(cursor, 1 << 20)
+        assert isinstance(reset, Reset)
+        assert reset.hard
+        first = stream.take(cursor, 1 << 20)
+        assert first == Chunk(reset.offset, b"\x1b[?1049h\x1b[?2004h")
+        rest = drain(stream, cursor)
+        assert rest.startswith(b"line ")
+        assert rest.endswith(b"line 19999\r\n")
+        assert cursor.sent == stream.log.end
+
+    def test_one_that_fell_behind_is_shown_the_latest_part(self) -> None:
+        stream = shared()
+        cursor = pausing(stream)
+        stream.append(b"line\r\n" * 200_000)
+        cursor.lost = "behind"
+        reset = stream.take(cursor, 100)
+        assert isinstance(reset, Reset)
+        assert stream.log.end - reset.offset <= CATCH_UP_BYTES
+
+
+class TestEnd:
+    def test_comes_after_the_last_byte(self) -> None:
+        stream = shared()
+        cursor = pausing(stream, 4)
+        stream.append(b"0123456789")
+        stream.finish(END)
+        assert drain(stream, cursor) == b"0123"
+        assert stream.take(cursor, 10) is None
+        stream.ack(cursor, 4)
+        assert drain(stream, cursor) == b"4567"
+        stream.ack(cursor, 8)
+        assert stream.take(cursor, 10) == Chunk(8, b"89")
+        assert stream.take(cursor, 10) == Finished(END)
+
+    def test_the_first_one_counts(self) -> None:
+        stream = shared()
+        stream.finish(END)
+        stream.finish(End(ExitStatus(), EndReason.KILLED, "", restart=True))
+        assert stream.take(pausing(stream), 1) == Finished(END)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Three clients, any order of output, reading, acknowledging, losing and coming back."""
+
+    @initialize(
+        replays=st.booleans(),
+        log_bytes=st.sampled_from([BLOCK_BYTES, 3 * BLOCK_BYTES, 20 * BLOCK_BYTES]),
+        windows=st.lists(st.integers(1, 200_000), min_size=3, max_size=3),
+        acks=st.lists(st.booleans(), min_size=3, max_size=3),
+    )
+    def begin(self, replays: bool, log_bytes: int, windows: list[int], acks: list[bool]) -> None:
+        self.random = random.Random(7)
+        self.stream = Stream(log_bytes=log_bytes, replays=replays)
+        self.everything = bytearray()
+        policy = Policy.PAUSE if replays else Policy.SKIP
+        self.cursors = [
+            self.stream.subscribe(policy, window, _nothing, acks=a)
+            for window, a in zip(windows, acks, strict=True)
+        ]
+        self.at: list[int] = [0, 0, 0]
+        self.now = 0.0
+
+    @rule(count=st.integers(1, 150_000))
+    def output(self, count: int) -> None:
+        data = self.random.randbytes(count)
+        self.everything += data
+        self.stream.append(data)
+
+    @rule(who=st.integers(0, 2), limit=st.integers(1, 100_000))
+    def read(self, who: int, limit: int) -> None:
+        cursor = self.cursors[who]
+        if cursor.parked:
+            return
+        item = self.stream.take(cursor, limit)
+        if isinstance(item, Reset):
+            assert item.offset <= len(self.everything)
+            self.at[who] = item.offset
+        elif isinstance(item, Chunk):
+            assert item.offset == self.at[who], "a gap or a repeat"
+            if cursor.sent - len(item.data) == item.offset:
+                expected = self.everything[item.offset : item.offset + len(item.data)]
+                assert item.data == expected
+            self.at[who] += len(item.data)
+
+    @rule(who=st.integers(0, 2), part=st.floats(0, 1.2))
+    def acknowledge(self, who: int, part: float) -> None:
+        cursor = self.cursors[who]
+        if cursor.acks and not cursor.parked:
+            offset = cursor.acked + int((self.at[who] - cursor.acked) * part)
+            self.stream.ack(cursor, offset)
+
+    @rule(who=st.integers(0, 2))
+    def lose(self, who: int) -> None:
+        self.cursors[who].parked = True
+
+    @rule(who=st.integers(0, 2), back=st.integers(-10, 50_000), reset=st.booleans())
+    def come_back(self, who: int, back: int, reset: bool) -> None:
+        if self.cursors[who].parked:
+            offset = max(0, self.at[who] - back)
+            self.stream.resume(self.cursors[who], offset, reset=reset)
+            self.at[who] = offset
+
+    @rule(seconds=st.floats(0, 3))
+    def flow(self, seconds: float) -> None:
+        self.now += seconds
+        self.stream.should_pause(self.now)
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        if not hasattr(self, "stream"):
+            return
+        log = self.stream.log
+        assert log.end - log.start <= log.limit_bytes
+        for cursor in self.cursors:
+            assert cursor.sent - cursor.acked <= cursor.window or not cursor.acks
+
+
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestAnyOrder = AnyOrder.TestCase

@@ -1,0 +1,335 @@
+"""One pty's output as a byte stream with absolute offsets, and who has read how much of it.
+
+A `Stream` keeps a bounded log. Any number of cursors read it, each at its own pace, each with its
+own credit: bytes sent minus bytes acknowledged by that client never exceed its window. What
+happens when a cursor falls behind is its policy:
+
+- PAUSE: `should_pause` says to stop reading the pty; nothing is lost. A reader that holds the
+  others up for longer than `PATIENCE_S` is skipped instead.
+- SKIP: the cursor loses its place. It gets a `Reset` when it has taken in all that was sent.
+
+Rules that hold at any time (see tests/unit/test_stream.py):
+- what a cursor gets between two resets is a contiguous part of the stream, without gap or repeat;
+- `cursor.sent - cursor.acked <= cursor.window`;
+- the log is never longer than its limit.
+
+Nothing here does I/O or reads a clock.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ttybridge.core.screen_modes import ScreenModes
+from ttybridge.model import End
+
+BLOCK_BYTES = 64 * 1024
+"""Size of one piece of the log; a chunk for a client is cut at its borders, too."""
+
+HIGH_BYTES = 128 * 1024
+"""Unsent bytes of a PAUSE cursor at which the pty is paused. What lies unsent here is what a
+client still sees after Ctrl-C, so it is small: two chunks."""
+
+LOW_BYTES = 64 * 1024
+"""Unsent bytes at which a paused pty goes on: enough for the sender to stay busy meanwhile."""
+
+SKIP_BYTES = 256 * 1024
+"""Unsent bytes at which a SKIP cursor loses its place. Above a full redraw of a large window
+(30 KB at 120x32), so that a burst passes whole."""
+
+PARKED_BYTES = 1024 * 1024
+"""Unsent bytes kept for a SKIP cursor whose client has lost its connection."""
+
+CATCH_UP_BYTES = 64 * 1024
+"""How much of the log a client that fell behind is shown again: several screens of text."""
+
+PATIENCE_S = 2.0
+"""How long one client may hold up the others, in seconds."""
+
+CANCEL = b"\x18"
+"""CAN: ends an escape sequence that was cut (ECMA-48)."""
+
+
+class Policy(Enum):
+    """What happens to a cursor that falls behind."""
+
+    PAUSE = "pause"
+    SKIP = "skip"
+
+
+class OutputLog:
+    """The last bytes of a stream, addressed by absolute offset."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.start = 0
+        self.end = 0
+        self._base = 0
+        self._blocks: deque[bytearray] = deque()
+
+    def append(self, data: bytes) -> None:
+        """Add `data` at the end; the caller trims."""
+        view = memoryview(data)
+        while view:
+            if not self._blocks or len(self._blocks[-1]) == BLOCK_BYTES:
+                if not self._blocks:
+                    self._base = self.end
+                self._blocks.append(bytearray())
+            room = BLOCK_BYTES - len(self._blocks[-1])
+            self._blocks[-1] += view[:room]
+            self.end += min(room, len(view))
+            view = view[room:]
+
+    def trim(self, offset: int) -> None:
+        """Forget everything before `offset`."""
+        self.start = min(max(offset, self.start), self.end)
+        while self._blocks and self._base + len(self._blocks[0]) <= self.start:
+            self._base += len(self._blocks.popleft())
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """Return up to `limit` bytes at `offset`, less where a block ends; empty at the end.
+
+        Raises:
+            IndexError: `offset` is not in the log.
+        """
+        if not self.start <= offset <= self.end:
+            raise IndexError(offset)
+        if offset == self.end:
+            return b""
+        index, at = divmod(offset - self._base, BLOCK_BYTES)
+        return bytes(memoryview(self._blocks[index])[at : at + limit])
+
+    def slice(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` to `end`, both in the log."""
+        parts = []
+        while start < end:
+            part = self.read(start, end - start)
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes for a client."""
+
+    offset: int
+    """Absolute offset of the first byte."""
+    data: bytes
+    """The bytes, never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The client's place is lost; it goes on elsewhere."""
+
+    offset: int
+    """Where the next chunk begins."""
+    reason: str
+    """`behind`, `lost` or `replay`."""
+    hard: bool
+    """Whether the client clears its terminal: the log is shown again from some point. Otherwise
+    the pty's program repaints, which the reader of this reset asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The stream has ended and the client has got all of it."""
+
+    end: End
+    """How it ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Cursor:
+    """One client's place in a stream. Made by `Stream.subscribe`."""
+
+    policy: Policy
+    window: int
+    """Most bytes under way without an acknowledgement."""
+    sent: int
+    """Offset of the next byte to send."""
+    acked: int
+    """Offset up to which the client has taken the output in."""
+    wake: Callable[[], None]
+    """Called when there may be something to take; must not block."""
+    acks: bool = True
+    """Whether the client acknowledges; one that does not is held by its socket alone."""
+    parked: bool = False
+    """Whether the client has lost its connection and may come back."""
+    joining: bool = False
+    """Whether the client is still reading the log from before it joined: it holds nobody up."""
+    lost: str = ""
+    """Why the place is lost (a `Reset.reason`); empty while it is not."""
+    prelude: bytes = field(default=b"", repr=False)
+    """Bytes that are sent before the next ones, at the offsets just before them."""
+
+    @property
+    def credit(self) -> int:
+        """Bytes that may be sent now."""
+        return self.window - (self.sent - self.acked) if self.acks else self.window
+
+
+class Stream:
+    """A pty's output, its log and its cursors."""
+
+    def __init__(self, *, log_bytes: int, replays: bool) -> None:
+        """Make an empty stream.
+
+        Args:
+            log_bytes: Most bytes in the log.
+            replays: Whether the log is kept for late joiners (a direct command). Otherwise bytes
+                are forgotten when everybody has acknowledged them, and a client that lost its
+                place is repainted by the pty's program (tmux).
+        """
+        self.log = OutputLog(log_bytes)
+        self.cursors: set[Cursor] = set()
+        self.ended: End | None = None
+        self._replays = replays
+        self._modes = ScreenModes()
+        self._paused = False
+        self._held_up_since: float | None = None
+
+    def append(self, data: bytes) -> None:
+        """Take in output of the pty, and wake those who wait for it."""
+        self.log.append(data)
+        if self.log.end - self.log.start > self.log.limit_bytes:
+            self._forget(self.log.end - self.log.limit_bytes)
+        for cursor in list(self.cursors):
+            if cursor.sent < self.log.start and not cursor.lost:
+                cursor.lost = "lost" if cursor.parked else "behind"
+            elif cursor.policy is Policy.SKIP and not cursor.lost:
+                allowed = PARKED_BYTES if cursor.parked else SKIP_BYTES
+                if self.log.end - cursor.sent > allowed:
+                    cursor.lost = "lost" if cursor.parked else "behind"
+            cursor.wake()
+        self._forget_acknowledged()
+
+    def finish(self, end: End) -> None:
+        """Note that nothing more will come. The first call counts."""
+        if self.ended is None:
+            self.ended = end
+            for cursor in list(self.cursors):
+                cursor.wake()
+
+    def subscribe(
+        self, policy: Policy, window: int, wake: Callable[[], None], *, acks: bool = True
+    ) -> Cursor:
+        """Add a client, at the very first byte where the log still has it, else with a `Reset`."""
+        cursor = Cursor(policy, window, self.log.end, self.log.end, wake, acks)
+        if self.log.start == 0:
+            cursor.sent = cursor.acked = 0
+            cursor.joining = True
+        else:
+            cursor.lost = "replay"
+        self.cursors.add(cursor)
+        return cursor
+
+    def unsubscribe(self, cursor: Cursor) -> None:
+        """Remove a client; calling it twice is fine."""
+        self.cursors.discard(cursor)
+        self._forget_acknowledged()
+
+    def ack(self, cursor: Cursor, offset: int) -> None:
+        """Note what the client has taken in. Numbers from outside are clamped to what was sent."""
+        cursor.acks = True
+        cursor.acked = max(cursor.acked, min(offset, cursor.sent))
+        self._forget_acknowledged()
+        cursor.wake()
+
+    def resume(self, cursor: Cursor, offset: int, *, reset: bool = False) -> None:
+        """Set a parked cursor where its client says that it stopped.
+
+        An offset that was never sent, or is no longer in the log, loses the place.
+        """
+        cursor.parked = False
+        cursor.prelude = b""
+        if reset or not self.log.start <= offset <= cursor.sent:
+            cursor.lost = "lost"
+        if not cursor.lost:
+            cursor.sent = cursor.acked = offset
+        else:
+            cursor.acked = cursor.sent
+        cursor.wake()
+
+    def take(self, cursor: Cursor, limit: int) -> Chunk | Reset | Finished | None:
+        """Return what to send to a client next, and count it as sent; None when it has to wait."""
+        if cursor.prelude:
+            data, cursor.prelude = cursor.prelude, b""
+            return Chunk(cursor.sent - len(data), data)
+        if cursor.lost:
+            if cursor.acks and cursor.acked < cursor.sent:
+                return None
+            return self._reset(cursor)
+        data = self.log.read(cursor.sent, min(limit, cursor.credit)) if cursor.credit > 0 else b""
+        if data:
+            chunk = Chunk(cursor.sent, data)
+            cursor.sent += len(data)
+            if not cursor.acks:
+                cursor.acked = cursor.sent
+                self._forget_acknowledged()
+            return chunk
+        if self.ended is not None and cursor.sent == self.log.end:
+            return Finished(self.ended)
+        return None
+
+    def should_pause(self, now: float) -> bool:
+        """Tell whether the pty is not to be read now.
+
+        Args:
+            now: A monotonic time in seconds. When the answer is yes, ask again after
+                `PATIENCE_S` at the latest.
+        """
+        live = [c for c in self.cursors if not c.parked] or list(self.cursors)
+        mark = LOW_BYTES if self._paused else HIGH_BYTES
+        behind = [c for c in live if not c.lost and self.log.end - c.sent >= mark]
+        for cursor in live:
+            cursor.joining = cursor.joining and cursor in behind
+        slow = [c for c in behind if c.policy is Policy.PAUSE and not c.joining]
+        self._paused = bool(slow)
+        if not slow or len(slow) == len(live):
+            self._held_up_since = None
+        elif self._held_up_since is None:
+            self._held_up_since = now
+        elif now - self._held_up_since >= PATIENCE_S:
+            for cursor in slow:
+                cursor.lost = "behind"
+                cursor.wake()
+            self._paused, self._held_up_since = False, None
+        return self._paused
+
+    def _reset(self, cursor: Cursor) -> Reset:
+        reason, cursor.lost = cursor.lost, ""
+        hard = self._replays or self.ended is not None
+        start = self.log.end
+        if hard:
+            first = self.log.start
+            if reason == "behind":
+                first = max(first, self.log.end - CATCH_UP_BYTES)
+            start, cursor.prelude = self._replay_point(first)
+        cursor.sent = cursor.acked = start
+        cursor.joining = False
+        return Reset(start - len(cursor.prelude), reason, hard)
+
+    def _replay_point(self, first: int) -> tuple[int, bytes]:
+        """Find the first line at or after `first`, and the modes that hold there."""
+        if first == 0:
+            return 0, b""
+        modes = self._modes.copy()
+        modes.feed(self.log.slice(self.log.start, first))
+        head = self.log.read(first, BLOCK_BYTES)
+        start = first + head.find(b"\n") + 1
+        modes.feed(self.log.slice(first, start))
+        return start, modes.prelude()
+
+    def _forget(self, offset: int) -> None:
+        if self._replays:
+            self._modes.feed(self.log.slice(self.log.start, min(offset, self.log.end)))
+        self.log.trim(offset)
+
+    def _forget_acknowledged(self) -> None:
+        """Without replay, keep only what somebody may still ask for; for the first one, all."""
+        if not self._replays and self.cursors:
+            kept = [c.acked for c in self.cursors if not c.lost]
+            self.log.trim(min(kept, default=self.log.end))
