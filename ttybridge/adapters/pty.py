@@ -1,0 +1,296 @@
+"""A child process on a pty: spawned and sized by ptyprocess, read and written by the event loop.
+
+Nothing here blocks but `spawn`, which forks and waits until the program has been started (about
+3 ms). Reading never stops by itself: `pause` and `unpause` belong to whoever counts the bytes.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import ptyprocess
+
+from ttybridge.errors import MissingProgramError, TerminalError
+from ttybridge.model import ExitStatus, WindowSize
+
+READ_BYTES = 64 * 1024
+"""Most bytes of one turn of the event loop. The kernel gives about 4 KB a read."""
+
+RETRY_S = 0.005
+"""Pause after a write that took nothing although the pty said that it would, in seconds."""
+
+HANGUP_GRACE_S = 2.0
+"""Time for a child to end after SIGHUP before it is killed, in seconds."""
+
+
+class Pty:
+    """One child on one pty.
+
+    Attributes:
+        pid: Process id of the child, the leader of its own process group.
+        pending_bytes: Input that the pty has not taken yet.
+    """
+
+    def __init__(
+        self,
+        process: ptyprocess.PtyProcess,
+        on_output: Callable[[bytes], None],
+        on_written: Callable[[int], None],
+        on_end: Callable[[ExitStatus], None],
+    ) -> None:
+        """Take over a spawned child; use `spawn`."""
+        self.pid: int = process.pid
+        self.pending_bytes = 0
+        self._process = process
+        self._fd: int = process.fd
+        self._on_output, self._on_written, self._on_end = on_output, on_written, on_end
+        self._loop = asyncio.get_running_loop()
+        self._input: deque[memoryview] = deque()
+        self._written = 0
+        self._paused = False
+        self._drained = False
+        self._open = True
+        self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self._told = False
+        os.set_blocking(self._fd, False)
+        self._loop.add_reader(self._fd, self._on_readable)
+        self._watch_child()
+
+    @classmethod
+    def spawn(
+        cls,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[bytes, bytes],
+        cwd: str,
+        size: WindowSize,
+        on_output: Callable[[bytes], None],
+        on_written: Callable[[int], None],
+        on_end: Callable[[ExitStatus], None],
+    ) -> "Pty":
+        """Start a program on a new pty.
+
+        Args:
+            argv: The program, looked up in the environment's own PATH, and its arguments.
+            environment: Its whole environment.
+            cwd: Its working directory.
+            size: The window size.
+            on_output: Gets the output, in order, never empty.
+            on_written: Gets the count of all input bytes that the pty has taken so far.
+            on_end: Called once, when the child has ended and all its output has been given.
+
+        Raises:
+            MissingProgramError: There is no such program.
+            TerminalError: It cannot be started.
+        """
+        path = environment.get(b"PATH", os.defpath.encode())
+        program = shutil.which(argv[0], path=os.fsdecode(path))
+        if program is None:
+            raise MissingProgramError(
+                f"The program {argv[0]!r} was not found.",
+                hint="Check the spelling and PATH, or give its full path.",
+            )
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of fork in a process with threads; the child only
+                # resets signals and calls exec.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process = ptyprocess.PtyProcess.spawn(
+                    [program, *argv[1:]],
+                    cwd=cwd,
+                    env=dict(environment),
+                    preexec_fn=_reset_signals,
+                    dimensions=(size.rows, size.cols),
+                )
+        except OSError as error:
+            raise TerminalError(
+                f"{argv[0]!r} could not be started: {error.strerror or error}.",
+                hint="`ttybridge doctor` checks limits and programs.",
+            ) from error
+        return cls(process, on_output, on_written, on_end)
+
+    def write(self, data: bytes) -> None:
+        """Give input to the child, in order, of any size; never blocks."""
+        if not self._open or not data:
+            return
+        self._input.append(memoryview(data))
+        self.pending_bytes += len(data)
+        if len(self._input) == 1:
+            self._write_some()
+
+    def resize(self, size: WindowSize) -> None:
+        """Set the window size; the child gets SIGWINCH when it differs."""
+        if self._open:
+            with contextlib.suppress(OSError):
+                self._process.setwinsize(size.rows, size.cols)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the child itself; nothing happens when it has ended."""
+        if not self._status.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def pause(self) -> None:
+        """Stop reading; the child blocks once the kernel's buffer is full."""
+        if self._open and not self._paused:
+            self._loop.remove_reader(self._fd)
+            self._paused = True
+
+    def unpause(self) -> None:
+        """Read again."""
+        if self._open and self._paused:
+            self._paused = False
+            if not self._drained:
+                self._loop.add_reader(self._fd, self._on_readable)
+            if self._status.done():
+                self._loop.call_soon(self._read_rest)
+
+    async def close(self) -> None:
+        """Hang up, end the child and reap it. Safe at any time, and twice.
+
+        The child gets SIGHUP (an interactive shell ignores SIGTERM), then SIGKILL after
+        `HANGUP_GRACE_S`.
+        """
+        self._shut()
+        self._told = True
+        if not self._status.done():
+            self._signal_group(signal.SIGHUP)
+            self._signal_group(signal.SIGCONT)
+            done, _ = await asyncio.wait([self._status], timeout=HANGUP_GRACE_S)
+            if not done:
+                self._signal_group(signal.SIGKILL)
+        await asyncio.shield(self._status)
+
+    def _signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _on_readable(self) -> None:
+        parts: list[bytes] = []
+        room = READ_BYTES
+        while room > 0:
+            try:
+                data = os.read(self._fd, room)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.EIO:  # EIO: nobody has the other side open any more
+                    raise
+                data = b""
+            if not data:
+                self._shut_reading()
+                break
+            parts.append(data)
+            room -= len(data)
+        if parts:
+            self._on_output(b"".join(parts))
+        if room > 0:
+            self._end_if_complete()
+
+    def _read_rest(self) -> None:
+        if self._drained:
+            self._end_if_complete()
+        elif self._open and not self._paused:
+            self._on_readable()
+
+    def _shut_reading(self) -> None:
+        self._drained = True
+        self._loop.remove_reader(self._fd)
+
+    def _end_if_complete(self) -> None:
+        """Tell the end when the child is reaped and its output has been read.
+
+        That is to EOF, or until there is none: a process that the child left behind may hold the
+        pty open, so that EOF never comes.
+        """
+        if self._status.done() and not self._told and not self._paused:
+            self._told = True
+            self._shut()
+            self._on_end(self._status.result())
+
+    def _on_child_end(self, status: int) -> None:
+        if self._status.done():
+            return
+        code = os.waitstatus_to_exitcode(status)
+        self._status.set_result(ExitStatus(signal=-code) if code < 0 else ExitStatus(code=code))
+        self._read_rest()
+
+    def _write_some(self) -> None:
+        before = self._written
+        try:
+            while self._input:
+                count = os.write(self._fd, self._input[0])
+                self._written += count
+                if count == len(self._input[0]):
+                    self._input.popleft()
+                else:
+                    self._input[0] = self._input[0][count:]
+        except BlockingIOError:
+            self._loop.remove_writer(self._fd)
+            if self._written > before:
+                self._loop.add_writer(self._fd, self._write_some)
+            else:
+                self._loop.call_later(RETRY_S, self._wait_writable)
+        except OSError:  # the other side is closed: the end is on its way
+            self._input.clear()
+        if not self._input:
+            self._loop.remove_writer(self._fd)
+        taken = self._written - before
+        self.pending_bytes = sum(len(part) for part in self._input) if self._input else 0
+        if taken:
+            self._on_written(self._written)
+
+    def _wait_writable(self) -> None:
+        if self._open and self._input:
+            self._loop.add_writer(self._fd, self._write_some)
+
+    def _shut(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._input.clear()
+            self._process.fileobj.close()
+            # What ptyprocess would do when collected blocks for up to 0.4 s and has been done.
+            self._process.closed = True
+            self._process.fd = -1
+
+    def _watch_child(self) -> None:
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # not Linux 5.3, or forbidden here
+            threading.Thread(target=self._wait_in_thread, daemon=True).start()
+            return
+
+        def reap() -> None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._loop.remove_reader(descriptor)
+                os.close(descriptor)
+                self._on_child_end(status)
+
+        self._loop.add_reader(descriptor, reap)
+
+    def _wait_in_thread(self) -> None:
+        _, status = os.waitpid(self.pid, 0)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
+            self._loop.call_soon_threadsafe(self._on_child_end, status)
+
+
+def _reset_signals() -> None:
+    """Give the child default signal dispositions and an empty mask; runs between fork and exec.
+
+    Under nohup, `&` or a notebook kernel SIGINT and SIGHUP are ignored, Python ignores SIGPIPE,
+    and what is ignored stays so across exec: Ctrl-C would do nothing in every shell.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

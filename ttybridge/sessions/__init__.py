@@ -1,0 +1,1 @@
+"""The shared session: who is attached, to which pty, with which role."""

@@ -1,0 +1,252 @@
+"""One pty with its stream: coalesces output, pauses and resumes the pty, tells the end."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ttybridge.core.stream import PATIENCE_S, Cursor, Policy, Stream
+from ttybridge.model import End, EndReason, ExitStatus, WindowSize
+
+FLUSH_BYTES = 64 * 1024
+"""Output that is passed on without waiting for more, in bytes: one chunk for the clients."""
+
+FLUSH_S = 0.001
+"""Least time between two small flushes, in seconds. tmux writes some 200 bytes at a time; joining
+what comes within a millisecond makes 10 times fewer messages of a flood. The first output after a
+quiet moment never waits."""
+
+NUDGE_S = 0.05
+"""How long the window stays one row smaller when a program is made to repaint, in seconds."""
+
+TAIL_BYTES = 512
+"""Bytes kept of the last output, in which tmux says why it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start on a pty."""
+
+    argv: Sequence[str]
+    """The program and its arguments."""
+    environment: Mapping[bytes, bytes]
+    """Its whole environment."""
+    cwd: str
+    """Its working directory."""
+
+
+class Pty(Protocol):
+    """What a terminal needs of a pty; `adapters.pty.Pty` is the real one."""
+
+    pid: int
+    pending_bytes: int
+
+    def write(self, data: bytes) -> None:
+        """Queue input."""
+
+    def resize(self, size: WindowSize) -> None:
+        """Set the window size."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the child."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def unpause(self) -> None:
+        """Read again."""
+
+    async def close(self) -> None:
+        """End the child."""
+
+
+class SpawnPty(Protocol):
+    """Starts a program on a pty; `adapters.pty.Pty.spawn` is the real one."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[bytes, bytes],
+        cwd: str,
+        size: WindowSize,
+        on_output: Callable[[bytes], None],
+        on_written: Callable[[int], None],
+        on_end: Callable[[ExitStatus], None],
+    ) -> Pty:
+        """Start it; see `adapters.pty.Pty.spawn`."""
+
+
+class Terminal:
+    """A pty and the stream of its output.
+
+    Attributes:
+        stream: The output; clients subscribe to it.
+        size: The window size of the pty.
+        ended: Done when the child has ended and all its output is in the stream.
+        has_drawn: Whether the output has had an escape sequence: a program that fails before
+            it draws prints plain text.
+        accepted_bytes: Count of all input bytes given to the pty.
+        written_bytes: Count of those that it has taken.
+        written_listeners: Called with the count of all input bytes that the pty has taken.
+    """
+
+    def __init__(
+        self,
+        spawn: SpawnPty,
+        launch: Launch,
+        size: WindowSize,
+        *,
+        log_bytes: int,
+        shared: bool,
+        describe_end: Callable[[ExitStatus, bytes], End],
+    ) -> None:
+        """Start the program.
+
+        Args:
+            spawn: Starts it.
+            launch: The program.
+            size: The first window size.
+            log_bytes: Most bytes of output to keep.
+            shared: Whether all clients share this pty: nothing is lost (the pty is paused for a
+                slow client), and late joiners get the log. Otherwise it is a tmux client's pty,
+                which is always read.
+            describe_end: Makes the end from the status and the last bytes of output.
+
+        Raises:
+            MissingProgramError: There is no such program.
+            TerminalError: It cannot be started.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.stream = Stream(log_bytes=log_bytes, replays=shared)
+        self.size = size
+        self.ended: asyncio.Future[End] = self._loop.create_future()
+        self.written_listeners: set[Callable[[int], None]] = set()
+        self._shared = shared
+        self._describe_end = describe_end
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
+        self._flushed_at = 0.0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flow_timer: asyncio.TimerHandle | None = None
+        self._tail = b""
+        self.has_drawn = False
+        self.accepted_bytes = 0
+        self.written_bytes = 0
+        self._pty = spawn(
+            launch.argv,
+            environment=launch.environment,
+            cwd=launch.cwd,
+            size=size,
+            on_output=self._on_output,
+            on_written=self._on_written,
+            on_end=self._on_end,
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """What happens to a client of this terminal that falls behind."""
+        return Policy.PAUSE if self._shared else Policy.SKIP
+
+    @property
+    def pending_bytes(self) -> int:
+        """Input that the pty has not taken yet."""
+        return self._pty.pending_bytes
+
+    @property
+    def tail(self) -> bytes:
+        """The last output, at most `TAIL_BYTES`."""
+        return self._tail
+
+    def write(self, data: bytes) -> int:
+        """Give input to the child; return the count of all input bytes given so far."""
+        self.accepted_bytes += len(data)
+        self._pty.write(data)
+        return self.accepted_bytes
+
+    def resize(self, size: WindowSize) -> None:
+        """Set the window size."""
+        if size != self.size:
+            self.size = size
+            self._pty.resize(size)
+
+    def repaint(self) -> None:
+        """Make the program draw its whole screen again.
+
+        tmux does so on SIGWINCH, and restates every mode and colour (`tty_resize` calls
+        `tty_invalidate`, tmux 3.3a), which `refresh-client` does not. Other programs look
+        whether the size has changed, so for a moment it does.
+        """
+        if not self._shared:
+            self._pty.signal(signal.SIGWINCH)
+            return
+        smaller = WindowSize.clamped(cols=self.size.cols, rows=self.size.rows - 1)
+        self._pty.resize(smaller)
+        self._loop.call_later(NUDGE_S, lambda: self._pty.resize(self.size))
+
+    def update_flow(self) -> None:
+        """Pause or resume the pty; called after anything that changes who has read what."""
+        if not self._shared or self.ended.done():
+            return
+        if self._flow_timer is not None:
+            self._flow_timer.cancel()
+            self._flow_timer = None
+        if self.stream.should_pause(self._loop.time()):
+            self._pty.pause()
+            self._flow_timer = self._loop.call_later(PATIENCE_S, self.update_flow)
+        else:
+            self._pty.unpause()
+
+    def drop(self, cursor: Cursor) -> None:
+        """Take a client off the stream."""
+        self.stream.unsubscribe(cursor)
+        self.update_flow()
+
+    async def close(self) -> None:
+        """End the child and reap it; twice is fine."""
+        await self._pty.close()
+        for timer in (self._flush_timer, self._flow_timer):
+            if timer is not None:
+                timer.cancel()
+        if not self.ended.done():
+            self._flush()
+            self._finish(
+                End(ExitStatus(), EndReason.CLOSING, "The terminal was closed.", restart=False)
+            )
+
+    def _on_output(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._part_bytes += len(data)
+        wait = self._flushed_at + FLUSH_S - self._loop.time()
+        if wait <= 0 or self._part_bytes >= FLUSH_BYTES:
+            self._flush()
+        elif self._flush_timer is None:
+            self._flush_timer = self._loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if not self._parts:
+            return
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._part_bytes = [], 0
+        self._flushed_at = self._loop.time()
+        self.has_drawn = self.has_drawn or b"\x1b" in data
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        self.stream.append(data)
+        self.update_flow()
+
+    def _on_written(self, total: int) -> None:
+        self.written_bytes = total
+        for listener in tuple(self.written_listeners):
+            listener(total)
+
+    def _on_end(self, status: ExitStatus) -> None:
+        self._flush()
+        self._finish(self._describe_end(status, self._tail))
+
+    def _finish(self, end: End) -> None:
+        self.ended.set_result(end)
+        self.stream.finish(end)

@@ -1,0 +1,269 @@
+"""Terminals that are tmux clients: one for each client that joins, none throws another out."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from ttybridge.core.container import Container
+from ttybridge.core.tmux import Target, parse_end, says_no_session
+from ttybridge.errors import TerminalError
+from ttybridge.model import (
+    DEFAULT_SIZE,
+    ClientId,
+    End,
+    EndReason,
+    ExitStatus,
+    Mode,
+    Role,
+    WindowSize,
+)
+from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES = 2 * 1024 * 1024
+"""Most bytes of a tmux client's output that are kept: what is under way, and what a lost client
+has missed. More is skipped and repainted."""
+
+ATTACH_DEADLINE_S = 10.0
+"""Longest time from starting a tmux client to its first output, in seconds (5 ms usually)."""
+
+_SENTENCES = {
+    EndReason.EXITED: "The last shell of the tmux session has ended.",
+    EndReason.DETACHED: "This tab was detached from the tmux session, which lives on.",
+    EndReason.TAKEN_OVER: "Another connection has taken the session over.",
+    EndReason.SERVER_EXITED: "The tmux server has ended, and with it the session.",
+    EndReason.KILLED: "The tmux client was ended from outside; the session may live on.",
+    EndReason.CLOSING: "The bridge has stopped.",
+}
+
+
+class Control(Protocol):
+    """What is asked of tmux; `adapters.tmux_control.TmuxControl` is the real one."""
+
+    target: Target
+
+    async def check_version(self) -> None:
+        """Check that tmux is there and new enough."""
+
+    async def has_session(self) -> bool:
+        """Tell whether the session exists."""
+
+    async def running_environment(self) -> dict[bytes, bytes] | None:
+        """Return the environment of new windows, or None where no server runs."""
+
+    async def give_environment(self, running: Mapping[bytes, bytes]) -> None:
+        """Give the existing session our environment."""
+
+    async def create(self, size: WindowSize, running: Mapping[bytes, bytes]) -> None:
+        """Create the session on a running server with our environment."""
+
+    async def let_programs_copy(self) -> None:
+        """Let programs copy to the clients' clipboards."""
+
+    async def signal_client(self, mark: str, signal: str) -> None:
+        """Signal our client inside the container."""
+
+
+class TmuxTerminals:
+    """Brings the tmux session up, and gives each client a tmux client of its own."""
+
+    def __init__(
+        self,
+        control: Control,
+        spawn: SpawnPty,
+        *,
+        environment: Mapping[bytes, bytes],
+        cwd: str,
+        exclusive: bool,
+        clipboard: bool,
+        container: Container | None,
+        run_id: str,
+    ) -> None:
+        """Remember how to do it.
+
+        Args:
+            control: Runs tmux commands.
+            spawn: Starts a program on a pty.
+            environment: Environment of the tmux clients, and so of a server that they start.
+            cwd: Their working directory.
+            exclusive: Whether each client takes the session over, as in the original.
+            clipboard: Whether programs may copy to the clients' clipboards.
+            container: Where tmux runs; None for this machine.
+            run_id: Tells this run's clients inside a container from those of others.
+        """
+        self.mode = Mode.EXCLUSIVE if exclusive else Mode.CONTAINER if container else Mode.TMUX
+        self.session = control.target.session
+        self._control = control
+        self._spawn = spawn
+        self._environment = environment
+        self._cwd = cwd
+        self._exclusive = exclusive
+        self._clipboard = clipboard
+        self._container = container
+        self._run_id = run_id
+        self._live: dict[ClientId, Terminal] = {}
+        self._newest: ClientId | None = None
+        self._bringing_up = asyncio.Lock()
+
+    async def start(self) -> tuple[str, ...]:
+        """Bring the session up with the original's command; stale clients are taken over once.
+
+        Returns:
+            A sentence about shells that keep their old environment, where there are any.
+
+        Raises:
+            MissingProgramError: tmux is missing or too old.
+            TerminalError: tmux failed; its words are in the message.
+        """
+        await self._control.check_version()
+        existed = await self._prepare(DEFAULT_SIZE)
+        await self._take_over()
+        if self._clipboard:
+            await self._control.let_programs_copy()
+        if existed and self._container is None:
+            return (
+                f"The tmux session {self.session!r} was there already: its new windows get this "
+                "environment, the shells that run in it keep theirs.",
+            )
+        return ()
+
+    async def open(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
+        """Attach one more tmux client; the session is made anew when it has ended.
+
+        Raises:
+            TerminalError: tmux failed; its words are in the message.
+        """
+        self._newest = client_id  # before attaching, which ends the one before
+        if self._exclusive or not any(not t.ended.done() for t in self._live.values()):
+            await self._make_sure_it_exists(size)
+        terminal = self._attach(client_id, role, size)
+        if not await _draws(terminal) and says_no_session(terminal.tail):
+            await terminal.close()
+            await self._make_sure_it_exists(size)
+            terminal = self._attach(client_id, role, size)
+        await self._must_draw(terminal)
+        self._live[client_id] = terminal
+        return terminal
+
+    async def release(self, client_id: ClientId, terminal: Terminal) -> None:
+        """End a tmux client; the session lives on."""
+        self._live.pop(client_id, None)
+        if self._container is not None and not terminal.ended.done():
+            await self._control.signal_client(self._mark(client_id), "HUP")
+        await terminal.close()
+
+    def fit(self, attachments: list[Attachment]) -> None:
+        """Give each tmux client its own client's window size; tmux does the rest."""
+        for attachment in attachments:
+            attachment.terminal.resize(attachment.size)
+
+    async def close(self) -> None:
+        """Do nothing: the clients have been released, the session lives on."""
+
+    async def _make_sure_it_exists(self, size: WindowSize) -> None:
+        async with self._bringing_up:
+            if not await self._control.has_session():
+                log.info("the tmux session %s had ended and is made anew", self.session)
+                await self._prepare(size)
+                if not await self._control.has_session():
+                    await self._take_over()
+                if self._clipboard:
+                    await self._control.let_programs_copy()
+
+    async def _prepare(self, size: WindowSize) -> bool:
+        """Give the session our environment, creating it where a server runs without it.
+
+        Where no server runs there is nothing to do: the one that our client starts has it.
+
+        Returns:
+            Whether the session existed.
+        """
+        existed = await self._control.has_session()
+        if self._container is not None:
+            return existed
+        running = await self._control.running_environment()
+        if running is None:
+            return False
+        if existed:
+            await self._control.give_environment(running)
+        else:
+            await self._control.create(size, running)
+        return existed
+
+    async def _take_over(self) -> None:
+        """Run the original's command once and leave again."""
+        mark = ClientId("start")
+        terminal = self._terminal(self._control.target.take_over(), mark, DEFAULT_SIZE)
+        try:
+            await self._must_draw(terminal)
+        finally:
+            await self.release(mark, terminal)
+
+    async def _must_draw(self, terminal: Terminal) -> None:
+        if not await _draws(terminal):
+            text = terminal.tail.decode(errors="replace").strip() or "it ended at once"
+            await terminal.close()
+            raise TerminalError(
+                f"tmux did not open the session {self.session!r}: {text}",
+                hint="`ttybridge doctor` looks for the reason.",
+            )
+
+    def _attach(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
+        target = self._control.target
+        if role is Role.VIEWER:
+            argv = target.attach(read_only=True)
+        elif self._exclusive:
+            argv = target.take_over()
+        else:
+            argv = target.attach()
+        return self._terminal(argv, client_id, size)
+
+    def _terminal(self, argv: list[str], client_id: ClientId, size: WindowSize) -> Terminal:
+        if self._container is not None:
+            argv = self._container.exec_tmux(argv, mark=self._mark(client_id))
+
+        def describe_end(status: ExitStatus, tail: bytes) -> End:
+            reason = parse_end(tail)
+            if reason is EndReason.DETACHED and self._exclusive and self._newest != client_id:
+                reason = EndReason.TAKEN_OVER
+            return End(status, reason, _SENTENCES[reason], restart=True)
+
+        return Terminal(
+            self._spawn,
+            Launch(argv, self._environment, self._cwd),
+            size,
+            log_bytes=LOG_BYTES,
+            shared=False,
+            describe_end=describe_end,
+        )
+
+    def _mark(self, client_id: ClientId) -> str:
+        return f"{self._run_id}-{client_id}"
+
+
+async def _draws(terminal: Terminal) -> bool:
+    """Wait until a tmux client has drawn something; False when it ended without.
+
+    Raises:
+        TerminalError: Neither happened within `ATTACH_DEADLINE_S`.
+    """
+    changed = asyncio.Event()
+    cursor = terminal.stream.subscribe(terminal.policy, 0, changed.set)
+    terminal.ended.add_done_callback(lambda _: changed.set())
+    try:
+        async with asyncio.timeout(ATTACH_DEADLINE_S):
+            while not terminal.has_drawn and not terminal.ended.done():
+                await changed.wait()
+                changed.clear()
+    except TimeoutError as error:
+        await terminal.close()
+        raise TerminalError(
+            f"tmux did not draw anything within {ATTACH_DEADLINE_S:.0f} s.",
+            hint="If its server hangs, end it with `tmux kill-server`.",
+        ) from error
+    finally:
+        terminal.drop(cursor)
+    return terminal.has_drawn
