@@ -34,13 +34,23 @@ def test_an_entry_that_no_program_could_be_started_with_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"HF_TOKEN", b"AWS_SECRET_ACCESS_KEY", b"PGPASSWORD", b"NGROK_AUTHTOKEN", b"API_KEY"]
+    "name",
+    [
+        b"HF_TOKEN",
+        b"AWS_SECRET_ACCESS_KEY",
+        b"PGPASSWORD",
+        b"NGROK_AUTHTOKEN",
+        b"API_KEY",
+        b"MYSQL_PWD",
+    ],
 )
 def test_names_of_secrets_are_known(name: bytes) -> None:
     assert env.is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", [b"PATH", b"LD_LIBRARY_PATH", b"HOME", b"KEYBOARD", b"PWD_COUNT"])
+@pytest.mark.parametrize(
+    "name", [b"PATH", b"LD_LIBRARY_PATH", b"HOME", b"KEYBOARD", b"PWD_COUNT", b"PWD", b"OLDPWD"]
+)
 def test_other_names_are_not_masked(name: bytes) -> None:
     assert not env.is_secret_name(name)
 

@@ -37,8 +37,8 @@ def test_packets_of_clients_pass(packet: str) -> None:
     [
         "", "x", "0", "6", "7", "8", "9", "4", "44", "2x", "3x", "40/admin,", "41/admin,",
         '42["connect",1]', '42["disconnect"]', '42["\\u0063onnect"]', '42/admin,["in",1,"x"]',
-        '42["join",1]', '42[1]', "42", "42{}", '42 ["in"]', "45", '451-["in",{"_placeholder":true}]',
-        '4599999999-["in"]', '461-[]', "4300000000001[]", "43[]", "bAAAA", "d=4", '42["in"',
+        '42["join",1]', '42[1]', "42", "42{}", '42 ["in"]', "45",
+        '451-["in",{"_placeholder":true}]', '4599999999-["in"]', '461-[]', "4300000000001[]", "43[]", "bAAAA", "d=4", '42["in"',
         '429999999999["in",1,"x"]', "40x", "4\n0",
     ],
 )  # fmt: skip
@@ -141,8 +141,8 @@ class TestColabMessage:
         assert message == protocol.ColabMessage(b"ls\n", WindowSize(cols=100, rows=30), ack=True)
 
     @pytest.mark.parametrize(
-        "text", ["", "x", "[]", "1", "null", '"ls"', '{"data": 1}', '{"cols": 80}', '{"cols": "a", "rows": 1}',
-                 "[" * 100_000, '{"data": "x"', b"\xff"]
+        "text", ["", "x", "[]", "1", "null", '"ls"', '{"data": 1}', '{"cols": 80}',
+                 '{"cols": "a", "rows": 1}', "[" * 100_000, '{"data": "x"', b"\xff"]
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: object) -> None:
         with pytest.raises(ProtocolError):

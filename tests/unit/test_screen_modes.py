@@ -1,5 +1,7 @@
 """The modes that a replay begins with."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_the_prelude_restores_what_holds(output: bytes, expected: bytes) -> None
 def test_it_does_not_matter_where_the_output_is_cut(cuts: list[int]) -> None:
     output = b"a\x1b[?1049h\x1b[1;31mb\x1b[?25l\x1b=\x1b[?1000;1006h\x1b(Bend\x1b[?2004h"
     edges = [0, *sorted(min(c, len(output)) for c in cuts), len(output)]
-    parts = [output[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [output[a:b] for a, b in itertools.pairwise(edges)]
     assert prelude(*parts) == prelude(output)
 
 

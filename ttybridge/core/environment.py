@@ -33,7 +33,7 @@ MAX_ENTRY_BYTES = 128 * 1024
 """Linux refuses to start a program when one `NAME=value` is longer (MAX_ARG_STRLEN)."""
 
 _SECRET_NAME = re.compile(
-    rb"(?i)token|secret|passw|pwd$|_pw$|passphrase|credential|auth|api_?key|private|cookie|_key$|^key$|session_?id"
+    rb"(?i)token|secret|passw|(?<!^)(?<!old)pwd$|_pw$|passphrase|credential|auth|api_?key|private|cookie|_key$|^key$|session_?id"
 )
 _SECRET_VALUE = re.compile(
     rb"(?i)^[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"  # a password in an address

@@ -1,0 +1,223 @@
+"""The command `ttybridge`: reads the options and the environment, starts what they ask for.
+
+This is the one module that reads the environment. Errors of users end in lines on stderr and
+an exit status, never in a traceback. stdout holds only what was asked for: the link, or what
+a subcommand prints.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ttybridge import __version__, arguments, logs, manual, settings
+from ttybridge.config import Config
+from ttybridge.errors import ConfigError, TtyBridgeError
+from ttybridge.tokens import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from ttybridge.bridge import Started
+
+STOPPED_BY_CTRL_C = 130
+"""Exit status when Ctrl-C comes before the bridge takes it as the order to stop (128 + SIGINT)."""
+
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+"""What Python puts into LC_CTYPE when it finds the C locale (PEP 538)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: Arguments after the program's name; those of the process by default.
+    """
+    # First of all, before anything can change the environment.
+    snapshot = take_snapshot()
+    environ = {os.fsdecode(name): os.fsdecode(value) for name, value in snapshot.items()}
+    # Programs that are started from here, and the terminal, have no use for the token.
+    snapshot.pop(TOKEN_VARIABLE.encode(), None)
+    os.environ.pop(TOKEN_VARIABLE, None)
+    try:
+        return _run(sys.argv[1:] if argv is None else argv, environ, snapshot)
+    except ConfigError as error:
+        _complain(error.problems)
+        _stderr("Try 'ttybridge --help'.")
+        return error.exit_code
+    except TtyBridgeError as error:
+        _complain((str(error),))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return STOPPED_BY_CTRL_C
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain at exit, when it
+        # flushes what is left.
+        _discard_output()
+        return 0
+
+
+def take_snapshot() -> dict[bytes, bytes]:
+    """Return the environment that this process was started with.
+
+    Where Python has put LC_CTYPE into the environment by itself, that is undone. Without
+    /proc it cannot be known, and the value stays.
+    """
+    snapshot = dict(os.environb)
+    if snapshot.get(b"LC_CTYPE") in _COERCED:
+        with contextlib.suppress(OSError):
+            original = Path("/proc/self/environ").read_bytes().split(b"\0")
+            values = [entry[9:] for entry in original if entry.startswith(b"LC_CTYPE=")]
+            if not values:
+                del snapshot[b"LC_CTYPE"]
+            elif values[0] == b"C":
+                snapshot[b"LC_CTYPE"] = values[0]
+    return snapshot
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
+    given = arguments.parse(argv)
+    if given.help:
+        sys.stdout.write(manual.help_text(given.subcommand) + "\n")
+        return _flushed(0)
+    if given.version:
+        sys.stdout.write(f"ttybridge {__version__}\n")
+        return _flushed(0)
+    if given.subcommand is arguments.REFERENCE and not given.problems:
+        sys.stdout.write(manual.markdown())
+        return _flushed(0)
+    if given.subcommand is arguments.DOCTOR and not given.problems:
+        return _flushed(_doctor(given, environ, snapshot))
+    file = settings.find_config_file(given.flags, environ)
+    config = settings.resolve(given.flags, environ, file, problems=given.problems)
+    logs.configure(verbosity=config.verbose, quiet=config.quiet)
+    if config.token is not None:
+        logs.hide(config.token)
+    if given.subcommand is arguments.ENV:
+        from ttybridge import env_command
+
+        status = env_command.run(config, snapshot, given.switches, out=sys.stdout, err=sys.stderr)
+        return _flushed(status)
+    return _bridge(config, snapshot)
+
+
+def _doctor(
+    given: arguments.Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]
+) -> int:
+    """Run the doctor, for whom a wrong configuration is a finding like others."""
+    from ttybridge import doctor
+
+    problems: Sequence[str] = ()
+    try:
+        file = settings.find_config_file(given.flags, environ)
+        config = settings.resolve(given.flags, environ, file)
+    except ConfigError as error:
+        config, problems = Config(), error.problems
+    as_json = "--json" in given.switches
+    return doctor.run(config, snapshot, problems, as_json=as_json, out=sys.stdout)
+
+
+def _bridge(config: Config, snapshot: Mapping[bytes, bytes]) -> int:
+    # Imported here, so that --help does not wait for the web server's modules.
+    from ttybridge.bridge import run
+
+    with contextlib.ExitStack() as cleanup:
+
+        def announce(started: "Started") -> None:
+            _announce(config, started, cleanup)
+
+        finished = run(config, snapshot, announce=announce)
+    if finished.message and not config.quiet:
+        _stderr(finished.message)
+    return finished.status
+
+
+def _announce(config: Config, started: "Started", cleanup: contextlib.ExitStack) -> None:
+    """Print the banner on stderr with the link in its middle, on stdout."""
+    from ttybridge.core.banner import make_banner
+
+    logs.hide(started.link.removeprefix(started.address).removeprefix("?token="))
+    banner = make_banner(
+        version=__version__,
+        link=started.link,
+        session=started.session,
+        mode=started.mode,
+        notes=(*settings.advice(config), *started.notes),
+        token_generated=started.token_generated,
+        columns=shutil.get_terminal_size().columns,
+    )
+    # The bridge goes on when nobody reads what it prints.
+    with _broken_pipe_ignored(sys.stderr):
+        if not config.quiet:
+            sys.stderr.write(banner.head)
+            sys.stderr.flush()
+    with _broken_pipe_ignored(sys.stdout):
+        sys.stdout.write(banner.link + "\n")
+        sys.stdout.flush()
+    with _broken_pipe_ignored(sys.stderr):
+        if not config.quiet:
+            sys.stderr.write(banner.tail)
+            sys.stderr.flush()
+    if config.open:
+        _open_browser(started.link, cleanup)
+
+
+def _open_browser(link: str, cleanup: contextlib.ExitStack) -> None:
+    from ttybridge.browser import Opener
+
+    def failed() -> None:
+        _stderr("No browser could be started here: open the link yourself.")
+
+    try:
+        opener = Opener(link)
+        cleanup.callback(opener.close)
+        opener.start(failed)
+    except OSError:
+        failed()
+
+
+def _complain(problems: Sequence[str]) -> None:
+    for problem in problems:
+        for line in problem.splitlines() or [""]:
+            _stderr(f"ttybridge: error: {logs.one_line(line)}")
+
+
+def _stderr(line: str) -> None:
+    with _broken_pipe_ignored(sys.stderr):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _flushed(status: int) -> int:
+    """Write out what is buffered, so that a closed pipe is noticed here and not at exit."""
+    sys.stdout.flush()
+    return status
+
+
+@contextlib.contextmanager
+def _broken_pipe_ignored(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(stream)
+
+
+def _discard_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+            continue
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Lead a stream to nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The configuration: every option, declared once."""
+
+# `option` is dataclasses.field with our metadata, which the rule cannot know.
+# ruff: noqa: RUF009
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttybridge import readers as read
+from ttybridge.model import Mode, Secret
+from ttybridge.options import Group, Kind, option
+
+DEFAULT_PORT = 8080
+"""First port that is tried when none is given: the one of the README."""
+
+PORT_TRIES = 51
+"""Ports tried when none is given: 8080 and the fifty after it."""
+
+# A table: each declaration keeps its own line breaks.
+# fmt: off
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one run; `None` means that the bridge chooses."""
+
+    # Network
+    host: str = option(
+        "127.0.0.1", "--host", "ADDRESS", "address to listen on",
+        group=Group.NETWORK, parse=read.host,
+    )
+    """Address to listen on, without brackets."""
+    port: int | None = option(
+        None, "--port", "PORT", "port to listen on; 0 takes any free one",
+        group=Group.NETWORK, parse=read.integer(0, 65535, "a port"), short="-p",
+        default_text="8080, or the next free one",
+    )
+    """Port to listen on. `None`: the first free one of `ports`."""
+    base_path: str = option(
+        "", "--base-path", "PATH", "path the page is served below, such as /tty",
+        group=Group.NETWORK, parse=read.base_path, default_text="/",
+    )
+    """Path the page is served below: empty, or with a slash at the front and none at the end."""
+    allow_host: tuple[str, ...] = option(
+        (), "--allow-host", "HOST", "another name that the page is reached by *",
+        group=Group.NETWORK, parse=read.host_and_port, kind=Kind.LIST,
+    )
+    """Further values of the Host header, with or without a port."""
+    trusted_proxy: tuple[str, ...] = option(
+        (), "--trusted-proxy", "NET", "address or network of a proxy in front *",
+        group=Group.NETWORK, parse=read.network, kind=Kind.LIST,
+    )
+    """Networks whose X-Forwarded headers are believed, such as `10.0.0.0/8`."""
+    allow_frame: tuple[str, ...] = option(
+        (), "--allow-frame", "ORIGIN", "origin of a page that may frame the terminal *",
+        group=Group.NETWORK, parse=read.origin, kind=Kind.LIST,
+    )
+    """Origins of pages that may show the terminal in a frame."""
+
+    # Access
+    token_file: Path | None = option(
+        None, "--token-file", "FILE", "file with the token, readable by you alone",
+        group=Group.ACCESS, parse=read.path, default_text="a random token",
+    )
+    """File that the token was read from, if any."""
+    no_auth: bool = option(
+        False, "--no-auth", "", "no token: whoever reaches the port has the shell",
+        group=Group.ACCESS, kind=Kind.SWITCH,
+    )
+    """Whether everything is open without a token; on loopback only."""
+
+    # Session
+    session: str = option(
+        "0", "--session", "NAME", "tmux session to share",
+        group=Group.SESSION, parse=read.session_name, short="-s",
+    )
+    """Name of the tmux session."""
+    socket_name: str | None = option(
+        None, "--socket-name", "NAME", "tmux socket by name, as tmux -L",
+        group=Group.SESSION, parse=read.socket_name, short="-L", default_text="tmux's own",
+    )
+    """Name of tmux's socket; not together with `socket_path`."""
+    socket_path: Path | None = option(
+        None, "--socket-path", "PATH", "tmux socket by path, as tmux -S",
+        group=Group.SESSION, parse=read.path, short="-S", default_text="tmux's own",
+    )
+    """Path of tmux's socket."""
+    tmux: str = option(
+        "tmux", "--tmux", "PROGRAM", "tmux to use",
+        group=Group.SESSION, parse=read.program,
+    )
+    """Name or path of the tmux program."""
+    cwd: Path | None = option(
+        None, "--cwd", "DIR", "where shells start",
+        group=Group.SESSION, parse=read.path, short="-C",
+        default_text="./content where it exists, else .",
+    )
+    """Working directory; unused in a container."""
+    exclusive: bool = option(
+        False, "--exclusive", "", "a new connection takes the session over",
+        group=Group.SESSION, kind=Kind.SWITCH,
+    )
+    """Whether each new connection detaches all others."""
+    container: str | None = option(
+        None, "--container", "NAME", "run tmux in this container",
+        group=Group.SESSION, parse=read.container, default_text="none",
+    )
+    """Name or id of the container that tmux runs in."""
+    container_engine: str = option(
+        "auto", "--container-engine", "WHICH", "docker, podman or auto",
+        group=Group.SESSION, parse=read.choice("auto", "docker", "podman"),
+    )
+    """Program that knows the container: `docker`, `podman` or `auto`."""
+    clipboard: bool = option(
+        True, "--no-clipboard", "", "programs cannot copy to the browser's clipboard",
+        group=Group.SESSION, kind=Kind.SWITCH,
+    )
+    """Whether programs may write to the browser's clipboard."""
+    command: tuple[str, ...] = option(
+        (), "--", "COMMAND…", "run COMMAND instead of tmux, shared by everyone",
+        group=Group.SESSION, kind=Kind.COMMAND, in_file=False, default_text="none",
+    )
+    """Direct command and its arguments; empty for tmux."""
+    wait: bool = option(
+        False, "--wait", "", "start COMMAND when the first client joins",
+        group=Group.SESSION, kind=Kind.SWITCH,
+    )
+    """Whether a direct command starts with the first client, not at once."""
+
+    # Limits
+    max_clients: int = option(
+        100, "--max-clients", "N", "clients at the same time",
+        group=Group.LIMITS, parse=read.integer(1, 10_000, "a number of clients"), rare=True,
+    )
+    """Most clients at the same time; each has a tmux client and a pty of its own."""
+    resume_s: float = option(
+        60.0, "--resume", "TIME", "how long a lost client's place is kept",
+        group=Group.LIMITS, parse=read.seconds(0, 3600), rare=True, default_text="60s",
+    )
+    """Seconds that the place of a client that lost its connection is kept."""
+    backlog_bytes: int = option(
+        4 << 20, "--backlog", "SIZE", "output of COMMAND kept for late joiners",
+        group=Group.LIMITS, parse=read.byte_size(64 << 10, 1 << 30), rare=True, default_text="4M",
+    )
+    """Bytes of a direct command's output that are kept for late joiners."""
+    window_bytes: int = option(
+        512 << 10, "--window", "SIZE", "output under way to a client without its ack",
+        group=Group.LIMITS, parse=read.byte_size(64 << 10, 64 << 20), rare=True,
+        default_text="512K",
+    )
+    """Bytes that may be under way to a client without being acknowledged."""
+    join_timeout_s: float = option(
+        10.0, "--join-timeout", "TIME", "time a client has to finish joining",
+        group=Group.LIMITS, parse=read.seconds(1, 300), rare=True, default_text="10s",
+    )
+    """Seconds that a connection has to finish joining."""
+
+    # Output
+    quiet: bool = option(
+        False, "--quiet", "", "print the link and errors, nothing else",
+        group=Group.OUTPUT, kind=Kind.SWITCH, short="-q",
+    )
+    """Whether only the link and errors are printed."""
+    open: bool = option(
+        False, "--open", "", "open the link in the browser",
+        group=Group.OUTPUT, kind=Kind.SWITCH, short="-o",
+    )
+    """Whether the browser is opened."""
+    verbose: int = option(
+        0, "--verbose", "", "say what happens; twice: every message",
+        group=Group.OUTPUT, kind=Kind.COUNT, parse=read.integer(0, 2, "a level"), short="-v",
+    )
+    """0: warnings; 1: life events too; 2: everything but what is typed and shown."""
+    config_file: Path | None = option(
+        None, "--config", "FILE", "configuration file (TOML)",
+        group=Group.OUTPUT, parse=read.path, short="-c", in_file=False,
+        default_text="$XDG_CONFIG_HOME/ttybridge/config.toml",
+    )
+    """File that settings were read from, if any."""
+
+    # fmt: on
+
+    # Not an option: it comes from TTYBRIDGE_TOKEN or the token file.
+    token: Secret | None = None
+    """The token. `None`: the bridge makes one, or none is needed (`no_auth`)."""
+
+    @property
+    def mode(self) -> Mode:
+        """How clients share the session."""
+        if self.command:
+            return Mode.DIRECT
+        if self.container:
+            return Mode.CONTAINER
+        return Mode.EXCLUSIVE if self.exclusive else Mode.TMUX
+
+    @property
+    def ports(self) -> range:
+        """The ports to try, in order; one when it was given."""
+        if self.port is not None:
+            return range(self.port, self.port + 1)
+        return range(DEFAULT_PORT, DEFAULT_PORT + PORT_TRIES)
+
+    @property
+    def directory(self) -> Path:
+        """Where shells and the direct command start."""
+        return self.cwd or Path()

@@ -1,0 +1,125 @@
+"""What the command prints when the bridge is up."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ttybridge.model import Mode
+
+MIN_COLUMNS, MAX_COLUMNS = 40, 100
+"""Text is wrapped within these: narrower is unreadable, and so are longer lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A text with the link on a line of its own in the middle.
+
+    The parts go to different places: the link is what was asked for, the rest is explanation.
+    """
+
+    head: str
+    """Lines before the link, each with its newline."""
+    link: str
+    """The link, without a newline."""
+    tail: str
+    """Lines after the link, each with its newline."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self.head}{self.link}\n{self.tail}"
+
+
+def make_banner(
+    *,
+    version: str,
+    link: str,
+    session: str,
+    mode: Mode,
+    notes: Sequence[str] = (),
+    token_generated: bool = True,
+    columns: int = 80,
+) -> Banner:
+    """Return the banner.
+
+    Args:
+        version: Version of the program.
+        link: Address with the token; printed as it is, never wrapped.
+        session: Name of the tmux session, or the direct command.
+        mode: How clients share it.
+        notes: Further sentences, one paragraph each.
+        token_generated: Whether the token lives for this run only.
+        columns: Width of the terminal.
+
+    >>> print(make_banner(version="1.0", link="http://127.0.0.1:8080/?token=x", session="0",
+    ...     mode=Mode.TMUX).text, end="")
+    ttybridge 1.0 · tmux session 0
+    Open this link in a browser; whoever has it can type:
+    <BLANKLINE>
+    http://127.0.0.1:8080/?token=x
+    <BLANKLINE>
+    Ctrl-C stops the bridge; the tmux session lives on.
+    """
+    width = min(max(columns, MIN_COLUMNS), MAX_COLUMNS)
+    invitation = "Open this link in a browser; whoever has it can type:"
+    if "token=" not in link:
+        invitation = "Open this link in a browser:"
+    head = [f"ttybridge {version} · {what(mode, session)}", *_wrap(invitation, width), ""]
+    tail = ["", *_wrap(how_to_stop(mode), width)]
+    if not token_generated and "token=" in link:
+        tail += _wrap("The token is yours: the link stays the same at the next start.", width)
+    for note in notes:
+        tail += _wrap(note, width, mark="- ")
+    return Banner(_lines(head), link, _lines(tail))
+
+
+def what(mode: Mode, session: str) -> str:
+    """Name what is shared.
+
+    >>> what(Mode.CONTAINER, "0")
+    'tmux session 0 in the container'
+    """
+    match mode:
+        case Mode.TMUX:
+            return f"tmux session {_safe(session)}"
+        case Mode.EXCLUSIVE:
+            return f"tmux session {_safe(session)}, one connection at a time"
+        case Mode.CONTAINER:
+            return f"tmux session {_safe(session)} in the container"
+        case Mode.DIRECT:
+            return f"command: {_safe(session)}"
+
+
+def how_to_stop(mode: Mode) -> str:
+    """Say what Ctrl-C does, and what it leaves."""
+    if mode is Mode.DIRECT:
+        return "Ctrl-C stops the bridge and the command."
+    return "Ctrl-C stops the bridge; the tmux session lives on."
+
+
+def _safe(text: str) -> str:
+    """Show text of others on one line: control characters are escaped, long text is cut."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
+def _wrap(text: str, width: int, *, mark: str = "") -> list[str]:
+    """Break a paragraph into lines, without cutting words such as addresses."""
+    return textwrap.wrap(
+        _collapse(text),
+        width,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _collapse(text: str) -> str:
+    """Make one paragraph of a text, with control characters escaped."""
+    joined = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,151 @@
+"""The help text and docs/options.md, made from the declared options."""
+
+from collections.abc import Iterator
+
+from ttybridge.arguments import BRIDGE, SUBCOMMANDS, Subcommand, groups, takes
+from ttybridge.options import Kind, Option
+
+EXIT_STATUS = (
+    ("0", "stopped by Ctrl-C or SIGTERM"),
+    ("1", "something failed"),
+    ("2", "wrong options"),
+    ("3", "a program that is needed is missing"),
+    ("4", "the terminal or tmux failed"),
+    ("5", "the port is taken"),
+    ("N", "with -- COMMAND: its own exit status, or 128 + n when signal n ended it"),
+)
+"""What the exit status of the command means."""
+
+_EXAMPLES = (
+    ("ttybridge", "share tmux session 0"),
+    ("ttybridge -p 9000 -s work", "share session work on port 9000"),
+    ("ttybridge -- htop", "share one program"),
+    ("ttybridge env --diff", "compare environments"),
+    ("ttybridge doctor", "check what is needed"),
+)
+
+_FLAGS_WIDTH = 28
+
+
+def help_text(subcommand: Subcommand) -> str:
+    """Return what `--help` prints: at most 45 lines of 80 columns."""
+    return "\n".join(_bridge_help() if subcommand is BRIDGE else _subcommand_help(subcommand))
+
+
+def _bridge_help() -> Iterator[str]:
+    yield "Usage: ttybridge [OPTIONS] [-- COMMAND…]"
+    yield "       ttybridge env | doctor [OPTIONS]        (each has its own --help)"
+    yield BRIDGE.help
+    for group, members in groups().items():
+        common = [o for o in members if not o.rare and o.kind is not Kind.COMMAND]
+        rare = [f"{o.flag} {o.metavar}" for o in members if o.rare]
+        yield f"{group.value}:" + ("" if common else " (docs/options.md)")
+        yield from (_line(flags(o), o.help) for o in common)
+        for at in range(0, len(rare), 3):
+            yield "  " + "  ".join(rare[at : at + 3])
+    yield _line("-h, --help · --version", "print this help · the version")
+    yield "  * may be given several times.  Every option is also a TTYBRIDGE_… variable."
+    yield "Examples:"
+    yield from (_line(command, meaning) for command, meaning in _EXAMPLES)
+    yield "Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 failure, 2 wrong options,"
+    yield "3 program missing, 4 terminal or tmux failed, 5 port taken; COMMAND's own."
+
+
+def _subcommand_help(subcommand: Subcommand) -> Iterator[str]:
+    yield f"Usage: ttybridge {subcommand.name} [OPTIONS]"
+    yield subcommand.help
+    yield ""
+    yield "Options:"
+    yield from (_line(f"    {flag}", text) for flag, text in subcommand.switches)
+    for members in groups().values():
+        yield from (_line(flags(o), o.help) for o in members if takes(subcommand, o))
+    yield _line("-h, --help", "print this help")
+
+
+def _line(left: str, right: str) -> str:
+    return f"  {left:<{_FLAGS_WIDTH}} {right}"
+
+
+def flags(option: Option) -> str:
+    """Return how an option is written: `-p, --port PORT`."""
+    short = f"{option.short}, " if option.short else "    "
+    return f"{short}{option.flag} {option.metavar}".rstrip()
+
+
+def markdown() -> str:
+    """Return docs/options.md."""
+    return "\n".join(_markdown_lines()) + "\n"
+
+
+def _markdown_lines() -> Iterator[str]:
+    yield "# Options"
+    yield ""
+    yield "<!-- Made by `ttybridge options --markdown`; a test compares the two. -->"
+    yield ""
+    yield "A flag wins over its variable, the variable over the configuration file, the file over"
+    yield "the default. An empty variable counts as not set. The file is TOML: the one that"
+    yield "`--config` names, else `$XDG_CONFIG_HOME/ttybridge/config.toml` (`~/.config` when the"
+    yield "variable is not set), if it exists."
+    yield ""
+    yield "```toml"
+    yield 'session = "work"'
+    yield "port = 9000"
+    yield 'allow_host = ["box.example"]'
+    yield "```"
+    for group, members in groups().items():
+        yield from ("", f"## {group.value}", "")
+        yield "| flag | variable | key | default | meaning |"
+        yield "|---|---|---|---|---|"
+        yield from (_row(option) for option in members)
+    yield from _notes()
+    yield from ("", "## Subcommands", "")
+    yield "| command | does |"
+    yield "|---|---|"
+    for sub in SUBCOMMANDS:
+        if sub.name and not sub.hidden:
+            yield f"| `ttybridge {sub.name}` | {sub.help} |"
+            yield from (
+                f"| `ttybridge {sub.name} {flag}` | {text} |" for flag, text in sub.switches
+            )
+    yield from ("", "## Exit status", "")
+    yield "| status | meaning |"
+    yield "|---|---|"
+    yield from (f"| {status} | {meaning} |" for status, meaning in EXIT_STATUS)
+
+
+def _row(option: Option) -> str:
+    left = ", ".join(f"`{part}`" for part in flags(option).strip().split(", "))
+    if option.off_flag:
+        opposite = option.off_flag if option.default is False else option.on_flag
+        left += f", `{opposite}`"
+    default = option.default_text or _default(option)
+    cells = (left, _code(option.variable), _code(option.key), default, option.help.rstrip(" *"))
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "–"
+
+
+def _default(option: Option) -> str:
+    if option.default in ((), None):
+        return "none"
+    if isinstance(option.default, bool):
+        return "yes" if option.default else "no"
+    return f"`{option.default}`"
+
+
+def _notes() -> Iterator[str]:
+    yield ""
+    yield "Lists (`--allow-host`, `--trusted-proxy`, `--allow-frame`) are given by repeating the"
+    yield "flag, with commas, or as a TOML array. Switches take `1` or `0` as a variable, `true` or"
+    yield "`false` in the file. Times take `s`, `m` and `h`; sizes take `K`, `M` and `G` (powers of"
+    yield "1024)."
+    yield ""
+    yield "## The token"
+    yield ""
+    yield "Without a token of yours the bridge makes a random one for each run. To keep one, set"
+    yield "the variable `TTYBRIDGE_TOKEN`, or write it to a file that only you can read and give"
+    yield "`--token-file`. There is no flag for the token itself: everyone on a machine can read"
+    yield "the arguments of its programs. A token has 16 to 256 characters: letters, digits and"
+    yield "`. _ ~ -`. Neither the terminal nor any other program gets the variable."
