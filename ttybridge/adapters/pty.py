@@ -11,9 +11,10 @@ import os
 import shutil
 import signal
 import threading
+import traceback
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import ptyprocess
 
@@ -23,8 +24,12 @@ from ttybridge.model import ExitStatus, WindowSize
 READ_BYTES = 64 * 1024
 """Most bytes of one turn of the event loop. The kernel gives about 4 KB a read."""
 
-RETRY_S = 0.005
-"""Pause after a write that took nothing although the pty said that it would, in seconds."""
+WRITE_BYTES = 16 * 1024
+"""Most bytes offered to the pty at once; a raw-mode pty takes about 4 KB."""
+
+RETRY_S, RETRY_MAX_S = 0.005, 0.25
+"""First and longest pause after writes that took nothing although the pty said that it would, in
+seconds; doubled each time, so that waiting for a child that never reads costs nothing."""
 
 HANGUP_GRACE_S = 2.0
 """Time for a child to end after SIGHUP before it is killed, in seconds."""
@@ -52,7 +57,8 @@ class Pty:
         self._fd: int = process.fd
         self._on_output, self._on_written, self._on_end = on_output, on_written, on_end
         self._loop = asyncio.get_running_loop()
-        self._input: deque[memoryview] = deque()
+        self._input = bytearray()
+        self._retry_s = RETRY_S
         self._written = 0
         self._paused = False
         self._drained = False
@@ -97,6 +103,7 @@ class Pty:
                 f"The program {argv[0]!r} was not found.",
                 hint="Check the spelling and PATH, or give its full path.",
             )
+        _check(argv, environment, cwd)
         try:
             with warnings.catch_warnings():
                 # Python 3.12 warns of fork in a process with threads; the child only
@@ -104,14 +111,15 @@ class Pty:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process = ptyprocess.PtyProcess.spawn(
                     [program, *argv[1:]],
-                    cwd=cwd,
                     env=dict(environment),
-                    preexec_fn=_reset_signals,
+                    preexec_fn=lambda: _prepare(cwd),
                     dimensions=(size.rows, size.cols),
                 )
         except OSError as error:
+            _clean_up(error)
+            reason = os.strerror(error.errno) if error.errno else error
             raise TerminalError(
-                f"{argv[0]!r} could not be started: {error.strerror or error}.",
+                f"{argv[0]!r} could not be started: {reason}.",
                 hint="`ttybridge doctor` checks limits and programs.",
             ) from error
         return cls(process, on_output, on_written, on_end)
@@ -120,9 +128,10 @@ class Pty:
         """Give input to the child, in order, of any size; never blocks."""
         if not self._open or not data:
             return
-        self._input.append(memoryview(data))
-        self.pending_bytes += len(data)
-        if len(self._input) == 1:
+        waited = bool(self._input)
+        self._input += data
+        self.pending_bytes = len(self._input)
+        if not waited:
             self._write_some()
 
     def resize(self, size: WindowSize) -> None:
@@ -193,6 +202,8 @@ class Pty:
             self._on_output(b"".join(parts))
         if room > 0:
             self._end_if_complete()
+        elif self._status.done():  # there may be no more, and then nobody calls again
+            self._loop.call_soon(self._read_rest)
 
     def _read_rest(self) -> None:
         if self._drained:
@@ -226,25 +237,23 @@ class Pty:
         before = self._written
         try:
             while self._input:
-                count = os.write(self._fd, self._input[0])
+                count = os.write(self._fd, self._input[:WRITE_BYTES])
                 self._written += count
-                if count == len(self._input[0]):
-                    self._input.popleft()
-                else:
-                    self._input[0] = self._input[0][count:]
+                del self._input[:count]
         except BlockingIOError:
             self._loop.remove_writer(self._fd)
             if self._written > before:
+                self._retry_s = RETRY_S
                 self._loop.add_writer(self._fd, self._write_some)
             else:
-                self._loop.call_later(RETRY_S, self._wait_writable)
+                self._loop.call_later(self._retry_s, self._wait_writable)
+                self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
         except OSError:  # the other side is closed: the end is on its way
             self._input.clear()
         if not self._input:
             self._loop.remove_writer(self._fd)
-        taken = self._written - before
-        self.pending_bytes = sum(len(part) for part in self._input) if self._input else 0
-        if taken:
+        self.pending_bytes = len(self._input)
+        if self._written > before:
             self._on_written(self._written)
 
     def _wait_writable(self) -> None:
@@ -257,6 +266,7 @@ class Pty:
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
             self._input.clear()
+            self.pending_bytes = 0
             self._process.fileobj.close()
             # What ptyprocess would do when collected blocks for up to 0.4 s and has been done.
             self._process.closed = True
@@ -282,6 +292,48 @@ class Pty:
         _, status = os.waitpid(self.pid, 0)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
             self._loop.call_soon_threadsafe(self._on_child_end, status)
+
+
+def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) -> None:
+    """Refuse what exec cannot be given: in the child it would raise where nobody catches it.
+
+    Raises:
+        TerminalError: There is such a thing.
+    """
+    texts = [os.fsencode(text) for text in (*argv, cwd)]
+    if any(b"\0" in text for text in (*texts, *environment, *environment.values())):
+        raise TerminalError(f"{argv[0]!r} cannot be given a text with a zero byte in it.")
+    if any(not name or b"=" in name for name in environment):
+        raise TerminalError(f"{argv[0]!r} cannot be given a variable of such a name.")
+    if not Path(cwd).is_dir():
+        raise TerminalError(
+            f"The working directory {cwd!r} is not a folder.",
+            hint="It may have been removed. Make it again, or give another with --cwd.",
+        )
+
+
+def _clean_up(error: OSError) -> None:
+    """Close and reap what ptyprocess 0.7 leaves behind when it could not start a program."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        left = frame.f_locals
+        process = left.get("inst")
+        if isinstance(process, ptyprocess.PtyProcess):
+            process.fileobj.close()
+            process.closed = True
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+        elif "exec_err_pipe_read" in left:  # fork failed: its pipe is still open
+            os.close(left["exec_err_pipe_read"])
+            os.close(left["exec_err_pipe_write"])
+
+
+def _prepare(cwd: str) -> None:
+    """Change the folder and reset signals; runs between fork and exec.
+
+    An error in here reaches the parent; one of ptyprocess's own `cwd` goes on in the child.
+    """
+    os.chdir(cwd)
+    _reset_signals()
 
 
 def _reset_signals() -> None:

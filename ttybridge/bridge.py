@@ -1,0 +1,330 @@
+"""Builds everything from the configuration; starts it, waits, and stops it in reverse order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shlex
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ttybridge import __version__, logs
+from ttybridge.adapters.pty import Pty
+from ttybridge.adapters.signals import stop_signals
+from ttybridge.adapters.tmux_control import TmuxControl
+from ttybridge.config import Config
+from ttybridge.core import environment as env
+from ttybridge.core.access import Credentials
+from ttybridge.core.container import Container
+from ttybridge.core.origin import SecurityPolicy
+from ttybridge.core.throttle import Throttle
+from ttybridge.core.tmux import Target
+from ttybridge.errors import MissingProgramError, TtyBridgeError
+from ttybridge.model import End, Mode
+from ttybridge.sessions.direct import DirectTerminal
+from ttybridge.sessions.hub import Hub, Terminals
+from ttybridge.sessions.tmux import TmuxTerminals
+from ttybridge.web.app import make_app
+from ttybridge.web.assets import Page, load_page
+from ttybridge.web.colab import ColabEntrance
+from ttybridge.web.engine import Engine
+from ttybridge.web.events import Events
+from ttybridge.web.listen import bind
+from ttybridge.web.security import Gate
+
+log = logging.getLogger(__name__)
+
+DELIVERY_S = 10.0
+"""Time for the connected clients to get the last output of a direct command, in seconds."""
+
+GOODBYE_S = 1.0
+"""Time for the clients' connections to close when the bridge stops, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What is said when the bridge serves."""
+
+    link: str
+    """The address with the token."""
+    address: str
+    """The address without it."""
+    session: str
+    """The tmux session, or the direct command."""
+    mode: Mode
+    """How clients share the session."""
+    notes: tuple[str, ...]
+    """Sentences about what the user may not expect."""
+    token_generated: bool
+    """Whether the token was made for this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is left when the bridge has stopped."""
+
+    status: int
+    """Exit status: 0, or the direct command's own."""
+    message: str
+    """What to say, in one line."""
+
+
+def run(
+    config: Config, snapshot: Mapping[bytes, bytes], *, announce: Callable[[Started], None]
+) -> Finished:
+    """Serve until Ctrl-C, SIGTERM, or the end of a direct command. Blocks.
+
+    Args:
+        config: The options.
+        snapshot: The environment for the session.
+        announce: Called once, when the bridge serves.
+
+    Raises:
+        TtyBridgeError: It could not start; everything that had started is stopped.
+    """
+    return asyncio.run(_serve(config, snapshot, announce))
+
+
+async def _serve(
+    config: Config, snapshot: Mapping[bytes, bytes], announce: Callable[[Started], None]
+) -> Finished:
+    with stop_signals() as stop:
+        async with Bridge(config, snapshot) as bridge:
+            announce(bridge.started)
+            end = await bridge.wait(stop)
+        return await bridge.finish(end)
+
+
+class Bridge:
+    """One running bridge: an async context manager.
+
+    Attributes:
+        started: What to tell the user; set when the context is entered.
+    """
+
+    started: Started
+
+    def __init__(self, config: Config, snapshot: Mapping[bytes, bytes]) -> None:
+        """Remember what to build; nothing is started yet.
+
+        Args:
+            config: The options.
+            snapshot: The environment for the session.
+        """
+        self._config = config
+        cwd = str(config.directory.absolute())
+        environment = env.pty_environment(snapshot, cwd=os.fsencode(cwd))
+        dropped = env.too_long(environment)
+        self._environment = {n: v for n, v in environment.items() if n not in dropped}
+        self._notes = tuple(
+            f"{os.fsdecode(name)!r} is left out: Linux starts no program with a variable above "
+            f"{env.MAX_ENTRY_BYTES // 1024} KiB."
+            for name in dropped
+        )
+        self._cwd = cwd
+        self._control: TmuxControl | None = None
+        self._container: Container | None = None
+        self._direct: DirectTerminal | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> "Bridge":
+        """Start everything.
+
+        Raises:
+            TtyBridgeError: Something could not be started; the rest is stopped again.
+        """
+        config = self._config
+        page = load_page()
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = await bind(config.host, config.ports)
+            for listener in sockets:
+                stack.callback(listener.close)
+            port: int = sockets[0].getsockname()[1]
+            token = None if config.no_auth else str(config.token or secrets.token_urlsafe(32))
+            if token is not None:
+                logs.hide(token)
+            hub = Hub(
+                self._terminals(),
+                max_clients=config.max_clients,
+                resume_s=config.resume_s,
+                window_bytes=config.window_bytes,
+                make_key=lambda: secrets.token_urlsafe(24),
+            )
+            stack.push_async_callback(hub.close)
+            notes = await hub.start()
+            await stack.enter_async_context(_web(config, hub, page, token, port, sockets))
+            self._hub = hub
+            self._stack = stack.pop_all()
+        address = f"http://{_shown_host(config.host)}:{port}{config.base_path}/"
+        self.started = Started(
+            link=f"{address}?token={token}" if token else address,
+            address=address,
+            session=hub.terminals.session,
+            mode=hub.terminals.mode,
+            notes=(*self._notes, *notes),
+            token_generated=token is not None and config.token is None,
+        )
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop everything; a tmux session lives on."""
+        await self._stack.aclose()
+
+    async def wait(self, stop: asyncio.Event) -> End | None:
+        """Wait until `stop` is set, or the direct command has ended and everybody knows.
+
+        Returns:
+            The end of the direct command; None when `stop` came first, or there is none.
+        """
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(self._command_end())
+        try:
+            await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                return None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DELIVERY_S):
+                    await self._hub.wait_until_told()
+            return ended.result()
+        finally:
+            for task in (stopped, ended):
+                task.cancel()
+            await asyncio.gather(stopped, ended, return_exceptions=True)
+
+    async def finish(self, end: End | None) -> Finished:
+        """Say what is left, after the context has been left."""
+        if self._control is None:
+            message = end.message if end else "Stopped; the command was ended, too."
+            return Finished(end.status.shell_code if end else 0, message)
+        target = self._control.target
+        lives = False
+        with contextlib.suppress(TtyBridgeError):
+            lives = await self._control.has_session()
+        if not lives:
+            return Finished(0, "Stopped. The tmux session had ended.")
+        attach = [*target.base, "attach", "-t", target.exact]
+        if self._container is not None:
+            attach = [self._container.engine, "exec", "-it", self._container.name, *attach]
+        return Finished(
+            0, f"Stopped. The tmux session {target.session!r} lives on: {shlex.join(attach)}"
+        )
+
+    async def _command_end(self) -> End:
+        """Wait for the end of the direct command; for ever where there is none."""
+        never: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._direct.ended if self._direct else never)
+
+    def _terminals(self) -> Terminals:
+        config = self._config
+        if config.command:
+            self._direct = DirectTerminal(
+                Pty.spawn,
+                config.command,
+                environment=self._environment,
+                cwd=self._cwd,
+                log_bytes=config.backlog_bytes,
+                waits=config.wait,
+            )
+            return self._direct
+        target = Target(
+            program=config.tmux,
+            session=config.session,
+            socket_name=config.socket_name or "",
+            socket_path=str(config.socket_path or ""),
+        )
+        if config.container:
+            engine = _engine(config.container_engine, self._environment)
+            self._container = Container(engine, config.container)
+        self._control = TmuxControl(
+            target, environment=self._environment, cwd=self._cwd, container=self._container
+        )
+        return TmuxTerminals(
+            self._control,
+            Pty.spawn,
+            environment=self._environment,
+            cwd=self._cwd,
+            exclusive=config.exclusive,
+            clipboard=config.clipboard,
+            container=self._container,
+            run_id=secrets.token_hex(4),
+        )
+
+
+@contextlib.asynccontextmanager
+async def _web(
+    config: Config,
+    hub: Hub,
+    page: Page,
+    token: str | None,
+    port: int,
+    sockets: list[socket.socket],
+) -> AsyncIterator[None]:
+    """Serve the web application on bound sockets; on leaving, say goodbye to everybody."""
+
+    async def on_logout(session_id: str) -> None:
+        engine.end_all_of(session_id)
+        await colab.end_all_of(session_id)
+
+    policy = SecurityPolicy(
+        port=port,
+        bound_host=config.host,
+        allow_hosts=config.allow_host,
+        trusted_proxies=config.trusted_proxy,
+        frame_origins=config.allow_frame,
+        base_path=config.base_path,
+        public_files=frozenset(f"/{name}" for name in page.public),
+    )
+    credentials = Credentials(token, new_id=lambda: secrets.token_urlsafe(18))
+    gate = Gate(policy, credentials, Throttle(), page.login, on_logout=on_logout)
+    engine = Engine(join_timeout_s=config.join_timeout_s, principal_of=gate.principal_of)
+    events = Events(hub, engine, title=_title(config), version=__version__)
+    colab = ColabEntrance(hub, gate.principal_of)
+    app = make_app(gate, page, events, colab, base_path=config.base_path)
+    runner = gate.runner(app)
+    await runner.setup()
+    try:
+        for listener in sockets:
+            await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        for site in list(runner.sites):
+            await site.stop()
+        await events.close()
+        await colab.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await engine.wait_closed()
+        await engine.close()
+        await runner.cleanup()
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104  (compared, not bound)
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _title(config: Config) -> str:
+    what = shlex.join(config.command) if config.command else config.session
+    return f"{what} on {socket.gethostname()}"
+
+
+def _engine(choice: str, environment: Mapping[bytes, bytes]) -> str:
+    """Return the container engine to use.
+
+    Raises:
+        MissingProgramError: There is none.
+    """
+    path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
+    names = ("docker", "podman") if choice == "auto" else (choice,)
+    for name in names:
+        if shutil.which(name, path=path):
+            return name
+    raise MissingProgramError(
+        f"{' or '.join(names)} was not found.", hint="Install one, or leave --container out."
+    )

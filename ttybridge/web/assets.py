@@ -1,0 +1,118 @@
+"""The built page: found once, kept in memory with its compressed forms."""
+
+import json
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from aiohttp import web
+
+from ttybridge.errors import TtyBridgeError
+
+ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
+"""Compressed forms, the smallest first, and the endings of their files."""
+
+INDEX, LOGIN = "index.html", "login.html"
+"""The page, and what is shown instead without a credential."""
+
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html",
+          ".svg": "image/svg+xml", ".txt": "text/plain", ".json": "application/json",
+          ".webmanifest": "application/manifest+json"}  # fmt: skip
+
+
+class PageNotBuilt(TtyBridgeError):
+    """The built page is missing or incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the page."""
+
+    content_type: str
+    """Its media type."""
+    forms: Mapping[str, bytes]
+    """Its bytes by content encoding; `identity` is always there."""
+
+    def respond(self, request: web.Request, *, keep: bool) -> web.Response:
+        """Answer with the smallest form that the client takes.
+
+        Args:
+            request: The request.
+            keep: Whether caches may keep the answer for good: its name changes with its content.
+        """
+        accepted = request.headers.get("Accept-Encoding", "").lower()
+        coding = next((c for c, _ in ENCODINGS if c in self.forms and c in accepted), "identity")
+        headers = {"Vary": "Accept-Encoding"}
+        if keep:
+            headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        if coding != "identity":
+            headers["Content-Encoding"] = coding
+        response = web.Response(body=self.forms[coding], headers=headers)
+        response.content_type = self.content_type
+        if self.content_type.startswith("text/"):
+            response.charset = "utf-8"
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The built page."""
+
+    files: Mapping[str, Asset]
+    """Its files by name; names have no folders."""
+
+    @property
+    def public(self) -> frozenset[str]:
+        """Names of the files whose name has a hash: they hold no secret and never change."""
+        return frozenset(self.files) - {INDEX, LOGIN}
+
+    @property
+    def login(self) -> bytes:
+        """What is shown without a credential."""
+        return self.files[LOGIN].forms["identity"]
+
+
+def page_folder() -> Path:
+    """Return where the built page is: in the package, or beside it in a checkout."""
+    package = Path(str(resources.files("ttybridge")))
+    built = package / "page"
+    return built if built.is_dir() else package.parent / "static" / "dist"
+
+
+def load_page(folder: Path | None = None) -> Page:
+    """Read the built page.
+
+    Args:
+        folder: Where it is; `page_folder()` by default.
+
+    Raises:
+        PageNotBuilt: It is missing or incomplete.
+    """
+    folder = folder or page_folder()
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        names = [str(entry["name"]) for entry in manifest["files"]]
+        files = {name: _load(folder / name) for name in names if not name.endswith((".br", ".gz"))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PageNotBuilt(
+            f"The page is not built, or not whole ({error}).",
+            hint="In a checkout, `make setup` builds it; a wheel contains it: install it again.",
+        ) from error
+    missing = {INDEX, LOGIN} - files.keys()
+    if missing:
+        raise PageNotBuilt(
+            f"The page lacks {' and '.join(sorted(missing))}.", hint="`make setup` builds it."
+        )
+    return Page(files)
+
+
+def _load(path: Path) -> Asset:
+    forms = {"identity": path.read_bytes()}
+    for coding, ending in ENCODINGS:
+        compressed = path.with_name(path.name + ending)
+        if compressed.is_file():
+            forms[coding] = compressed.read_bytes()
+    guessed = mimetypes.guess_type(path.name)[0]
+    return Asset(_TYPES.get(path.suffix, guessed or "application/octet-stream"), forms)

@@ -1,0 +1,108 @@
+"""One client of Colab's contract, whatever carries it: its input, its flow control, its text."""
+
+import asyncio
+
+from ttybridge.core.protocol import ColabOutput, parse_colab
+from ttybridge.core.stream import CANCEL, Chunk, Finished, Reset
+from ttybridge.errors import ProtocolError
+from ttybridge.sessions.attachment import Attachment, Item
+
+ESCAPE_WAIT_S = 0.01
+"""How long the start of an escape sequence waits for its rest, in seconds. The official command
+line sends one frame a character; split, ESC [ A may arrive as Escape and text."""
+
+CLEAR = "\x1bc"
+"""RIS: what a reset means to a terminal that knows nothing of resets."""
+
+
+class ColabPeer:
+    """Translates between Colab's messages and an attachment."""
+
+    def __init__(self, attachment: Attachment, *, older: bool = False) -> None:
+        """Stand before an attachment; `older` takes the contract's older form."""
+        self.attachment = attachment
+        self._output = ColabOutput(older=older)
+        self._go_on = asyncio.Event()
+        self._go_on.set()
+        self._loop = asyncio.get_running_loop()
+        self._typed = b""
+        self._flush_soon: asyncio.Handle | None = None
+        self._failure: ProtocolError | None = None
+
+    async def may_send(self) -> None:
+        """Wait until the client's acknowledgements allow more output."""
+        await self._go_on.wait()
+
+    def encode(self, item: Item) -> str:
+        """Return S for an item, empty when there is nothing to say."""
+        text = self._output.encode(self._bytes(item))
+        self._update()
+        return text
+
+    def text(self, item: Item) -> str:
+        """Return the text of an item, empty when there is none."""
+        text = self._output.text(self._bytes(item))
+        self._update()
+        return text
+
+    def ack(self) -> None:
+        """Note one acknowledgement."""
+        self._output.ack()
+        self._update()
+
+    def receive(self, text: object) -> None:
+        """Take in S from the client.
+
+        Raises:
+            ProtocolError: It is malformed, or more input waits than is kept.
+        """
+        if self._failure is not None:
+            raise self._failure
+        message = parse_colab(text)
+        if message.ack:
+            self.ack()
+        if message.size is not None:
+            self.attachment.resize(message.size)
+        if message.data:
+            self._type(message.data)
+
+    def _type(self, data: bytes) -> None:
+        """Join what arrives together, so that an escape sequence reaches the pty in one piece."""
+        self._typed += data
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+        if self._typed.endswith((b"\x1b", b"\x1b[", b"\x1bO")):
+            self._flush_soon = self._loop.call_later(ESCAPE_WAIT_S, self.flush)
+        elif len(self._typed) >= 4096:
+            self.flush()
+        else:
+            self._flush_soon = self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Pass on what waits to be joined."""
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+            self._flush_soon = None
+        data, self._typed = self._typed, b""
+        try:
+            self.attachment.write(data)
+        except ProtocolError as error:  # told with the next message: nobody waits here
+            self._failure = error
+
+    def _update(self) -> None:
+        if self._output.is_held:
+            self._go_on.clear()
+        else:
+            self._go_on.set()
+
+    @staticmethod
+    def _bytes(item: Item) -> bytes:
+        match item:
+            case Chunk(data=data):
+                return data
+            case Reset(hard=hard):
+                return CLEAR.encode() if hard else CANCEL
+            case Finished():
+                return b""
+            case _:
+                return b""

@@ -1,0 +1,320 @@
+"""Engine.IO with a guard: every packet of a client is checked before the libraries see it.
+
+What python-engineio 4.15 and python-socketio 5.18 do by themselves, and what stands against it:
+
+- A polling `sid` is honoured from anybody: the guard binds it to the credential that opened it.
+- JSONP is on: a request with `j` is refused.
+- A POST body is read with one `read`, which may return a part: it is read whole first.
+- More than 16 packets in a POST are dropped with status 200: the limit is that of the body.
+- Malformed packets raise, log a traceback each, or start unbounded attachments: `check_packet`.
+- A connection that never joins stays open: it has a deadline.
+- `emit` never waits: `Connection.drained` does.
+- Its tasks sleep on after the end: they are kept and cancelled.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import socketio
+from aiohttp import WSMsgType, web
+from engineio import packet as eio_packet
+from engineio.async_drivers import aiohttp as driver
+from engineio.payload import Payload
+
+from ttybridge.core.access import Principal
+from ttybridge.core.protocol import MAX_MESSAGE_BYTES, check_packet
+from ttybridge.errors import ProtocolError
+
+log = logging.getLogger(__name__)
+
+PING_INTERVAL_S = 20
+"""Time between two heartbeats, in seconds: below the 30 s after which some proxies close."""
+
+PING_TIMEOUT_S = 20
+"""Time for the answer to a heartbeat; a line of 16 KB/s moves the credit window in it."""
+
+CLOSE_GRACE_S = 3.0
+"""Time for a client to close its end after we have closed ours, in seconds."""
+
+_silent = logging.getLogger("ttybridge.libraries")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+_silent.setLevel(logging.CRITICAL + 1)
+
+# Each packet has at least two bytes with its separator, and the body is limited.
+Payload.max_decode_packets = MAX_MESSAGE_BYTES
+
+
+class Connection:
+    """One Engine.IO connection.
+
+    Attributes:
+        sid: Its Engine.IO session id.
+        principal: Who opened it.
+        query: The query of the request that opened it.
+        is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
+    """
+
+    def __init__(self, sid: str, principal: Principal, request: web.Request, eio: Any) -> None:
+        """Remember the connection."""
+        self.sid, self.principal = sid, principal
+        self.query = request.query
+        self.is_joined = False
+        self._eio = eio
+        self._said_hello = False
+        self._transport: asyncio.BaseTransport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start_deadline(self, seconds: float) -> None:
+        """End the connection unless it has joined by then."""
+        self._timer = self._loop.call_later(seconds, self._on_deadline)
+
+    def check(self, text: str) -> None:
+        """Check a packet of the client.
+
+        Raises:
+            ProtocolError: It is not allowed, or not now.
+        """
+        check_packet(text)
+        if text.startswith("40"):
+            if self._said_hello:
+                raise ProtocolError("A client connects once.")
+            self._said_hello = True
+
+    def carried_by(self, transport: asyncio.BaseTransport | None) -> None:
+        """Note the WebSocket's transport. Polling has none of its own: proxies share theirs."""
+        self._transport = transport
+
+    def send(self, packet: str, attachment: bytes | None = None) -> None:
+        """Queue a Socket.IO packet, with its bytes; never waits."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is None or socket.closed:
+            return
+        message = eio_packet.MESSAGE
+        socket.queue.put_nowait(eio_packet.Packet(message, data=packet))
+        if attachment is not None:
+            socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
+
+    async def drained(self) -> None:
+        """Wait until the transport has taken what was queued; one more batch may be under way."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None:
+            await socket.queue.join()
+
+    def close(self) -> None:
+        """Say goodbye, and cut the line after `CLOSE_GRACE_S`; returns at once."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
+            socket.queue.put_nowait(None)  # ends the writer, which closes the WebSocket
+        self.forget()
+        self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
+
+    def abort(self) -> None:
+        """Cut the line now: frees what is queued for a client that does not read."""
+        self.forget()
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.abort()
+        socket = self._eio.sockets.pop(self.sid, None)
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(None)
+            self._eio.start_background_task(_end, socket)
+
+    def forget(self) -> None:
+        """Stop the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_deadline(self) -> None:
+        if not self.is_joined:
+            log.info("a connection that did not join was closed")
+            self.abort()
+
+
+async def _end(socket: Any) -> None:
+    await socket.close(wait=False, abort=True, reason=socket.server.reason.SERVER_DISCONNECT)
+
+
+class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has no types
+    """The driver's WebSocket: text frames only, each checked; no compression of keystrokes."""
+
+    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+        self._sock = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        request = environ["aiohttp.request"]
+        await self._sock.prepare(request)
+        self.environ = environ
+        self._connection: Connection | None = environ.get("ttybridge.connection")
+        if self._connection is not None:
+            self._connection.carried_by(request.transport)
+        await self.handler(self)
+        return self._sock
+
+    async def wait(self) -> str:
+        message = await self._sock.receive()
+        if message.type is not WSMsgType.TEXT or self._connection is None:
+            raise OSError("the client is gone, or sent what is not text")
+        try:
+            self._connection.check(message.data)
+        except ProtocolError as error:
+            log.info("connection closed: %s", error.message)
+            raise OSError("malformed packet") from error
+        return str(message.data)
+
+
+class _Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
+    """Tells of Engine.IO connections as they open and close."""
+
+    def __init__(self, engine: "Engine") -> None:
+        super().__init__(
+            async_mode="aiohttp",
+            async_handlers=False,  # with True, an await in a handler reorders keystrokes
+            cors_allowed_origins=[],  # the gate has checked Host and Origin
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            max_http_buffer_size=MAX_MESSAGE_BYTES,
+            logger=_silent,
+            engineio_logger=_silent,
+        )
+        self._engine = engine
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> Any:
+        self._engine.on_open(eio_sid, environ)
+        return await super()._handle_eio_connect(eio_sid, environ)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        await super()._handle_eio_disconnect(eio_sid, reason)
+        self._engine.on_closed(eio_sid)
+
+
+class Engine:
+    """The Socket.IO server behind its guard.
+
+    Attributes:
+        sio: The Socket.IO server; handlers register there.
+        connections: All Engine.IO connections by their session id.
+    """
+
+    def __init__(
+        self, *, join_timeout_s: float, principal_of: Callable[[web.Request], Principal]
+    ) -> None:
+        """Make the server.
+
+        Args:
+            join_timeout_s: Time from the handshake to a place in the session, in seconds.
+            principal_of: Tells who sent a request that has passed the gate.
+        """
+        self.connections: dict[str, Connection] = {}
+        self._join_timeout_s = join_timeout_s
+        self._principal_of = principal_of
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = asyncio.Event()
+        self.sio = _Server(self)
+        self.sio.eio._async = {
+            **driver._async,
+            "websocket": _GuardedWebSocket,
+            "translate_request": self._translate,
+        }
+        self.sio.eio.start_background_task = self._start_task
+        self.sio.start_background_task = self._start_task
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve a request to `tty/`.
+
+        Raises:
+            web.HTTPException: The request is refused.
+        """
+        if "j" in request.query or request.query.get("d"):
+            raise web.HTTPBadRequest(text="JSONP is not served.\n")
+        sid = request.query.get("sid")
+        if sid is None and request.query.get("EIO") != "4":
+            raise web.HTTPBadRequest(text="Use a Socket.IO client of version 3 or 4 (EIO=4).\n")
+        if sid is not None:
+            connection = self.connections.get(sid)
+            if connection is None:
+                raise web.HTTPBadRequest(text="This connection has ended. Connect again.\n")
+            if connection.principal.id != self._principal_of(request).id:
+                raise web.HTTPForbidden(text="This connection belongs to somebody else.\n")
+        response: web.StreamResponse = await self.sio.eio.handle_request(request)
+        return response
+
+    def end_all_of(self, principal_id: str) -> None:
+        """Cut all connections of somebody whose credential has ended."""
+        for connection in list(self.connections.values()):
+            if connection.principal.id == principal_id:
+                connection.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until all connections have ended by themselves."""
+        while self.connections:
+            self._closed.clear()
+            await self._closed.wait()
+
+    async def close(self) -> None:
+        """Cut all connections and stop all tasks."""
+        for connection in list(self.connections.values()):
+            connection.abort()
+        await self.sio.shutdown()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.connections.clear()
+
+    def on_open(self, sid: str, environ: dict[str, Any]) -> None:
+        """Note a new Engine.IO connection."""
+        request = environ["aiohttp.request"]
+        connection = Connection(sid, self._principal_of(request), request, self.sio.eio)
+        connection.start_deadline(self._join_timeout_s)
+        self.connections[sid] = environ["ttybridge.connection"] = connection
+
+    def on_closed(self, sid: str) -> None:
+        """Forget an Engine.IO connection."""
+        connection = self.connections.pop(sid, None)
+        if connection is not None:
+            connection.forget()
+            self._closed.set()
+
+    async def _translate(self, request: web.Request) -> dict[str, Any]:
+        """Make the environ of a request, its body read whole and each packet checked."""
+        environ: dict[str, Any] = driver.translate_request(request)
+        connection = self.connections.get(request.query.get("sid", ""))
+        environ["ttybridge.connection"] = connection
+        if request.method == "POST":
+            body = await request.read()
+            try:
+                packets = body.decode().split("\x1e")
+                if connection is None:
+                    raise ProtocolError("Nobody is connected here.")
+                for packet in packets:
+                    connection.check(packet)
+            except (ProtocolError, UnicodeDecodeError) as error:
+                log.info("connection closed: malformed packet")
+                if connection is not None:
+                    connection.abort()
+                raise web.HTTPBadRequest(text="The packet is malformed.\n") from error
+            environ["wsgi.input"] = _Body(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+        return environ
+
+    def _start_task(
+        self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(target(*args, **kwargs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Body:
+    """A body that has been read, as python-engineio reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._file = io.BytesIO(body)
+
+    async def read(self, length: int) -> bytes:
+        return self._file.read(length)
