@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+import hypothesis
 import pytest
+
+# On CI the same examples each time: what a new example finds belongs into a commit of its own.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 T = TypeVar("T")
 

@@ -199,18 +199,18 @@ def base_path(text: str) -> str:
 def session_name(text: str) -> str:
     """Read the name of a tmux session.
 
-    tmux replaces ':' and '.', expands '#', doubles a backslash, takes a name that begins with one
-    of = - $ @ %, and the marked or mouse target, for something else than a name, and ends a command
-    at an argument's last ';' (3.3a, each one tried).
+    tmux replaces ':' and '.', expands '#', puts a backslash before another and before '$', takes
+    a name that begins with one of = - @ %, and the marked or mouse target, for something else than
+    a name, and ends a command at an argument's last ';' (3.3a, each one tried).
     """
     if not text or len(text) > 128:
         reason = "a session name has 1 to 128 characters."
         raise ValueError(reason)
-    if any(char in ":.#\\" or not char.isprintable() for char in text):
-        reason = "a session name has no ':', '.', '#', backslash or control character."
+    if any(char in ":.#$\\" or not char.isprintable() for char in text):
+        reason = "a session name has no ':', '.', '#', '$', backslash or control character."
         raise ValueError(reason)
-    if text[0] in "=-$@%":
-        reason = "a session name does not begin with one of = - $ @ %"
+    if text[0] in "=-@%":
+        reason = "a session name does not begin with one of = - @ %"
         raise ValueError(reason)
     if text in ("~", "{marked}", "{mouse}") or text.endswith(";"):
         reason = "a session name is not ~, {marked} or {mouse}, and does not end with ';'"
