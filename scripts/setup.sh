@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# Installs what `make run`, `make test` or development needs; does nothing when all is there.
+# Usage: scripts/setup.sh run|test|dev      PYTHON=… chooses the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly purpose="${1:?run, test or dev}"
+readonly min_minor=11      # Python 3.11, as in pyproject.toml
+readonly newest_minor=14   # newest Python 3 that the dependencies are tested with
+readonly min_node=18       # as in scripts/page.py
+readonly venv=.venv
+readonly npm_wait_s=300 browser_wait_s=600
+
+say() { printf '%s\n' "$@" >&2; }  # each argument is a line
+die() { say "$@"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- apt ---------------------------------------------------------------------------------
+
+as_root=()
+can_apt() {
+    have apt-get || return 1
+    if [ "$(id -u)" = 0 ]; then return 0; fi
+    have sudo && sudo -n true 2>/dev/null && as_root=(sudo -n)
+}
+
+apt_updated=
+apt_get() {  # quiet, unless it fails
+    local log status=0
+    log="$(mktemp)"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" \
+        </dev/null >"$log" 2>&1 || status=$?
+    [ "$status" = 0 ] || tail -n 20 "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+apt_install() {
+    if [ -z "$apt_updated" ]; then
+        apt_get update || say "apt-get update failed; trying with the lists that are here"
+        apt_updated=yes
+    fi
+    apt_get install -y --no-install-recommends "$@"
+}
+
+# Installs packages: all at once, or each for itself when one of them fails.
+# Returns 1 without apt, root and passwordless sudo, or when a package could not be installed.
+install_packages() {
+    can_apt || return 1
+    say "installing with apt: $*"
+    apt_install "$@" && return 0
+    local package ok=0
+    for package in "$@"; do apt_install "$package" || ok=1; done
+    return "$ok"
+}
+
+# --- Python --------------------------------------------------------------------------------
+
+minor_of() {  # prints 12 for a Python 3.12, nothing for anything that does not run
+    "$1" -c 'import sys; print(sys.version_info[1] if sys.version_info[0] == 3 else "")' \
+        2>/dev/null </dev/null || true
+}
+
+is_new_enough() { [ -n "$1" ] && [ "$1" -ge "$min_minor" ]; }
+
+find_python() {  # prints the interpreter to use; 1 when there is none
+    local minor candidate
+    if [ -n "${PYTHON:-}" ]; then
+        is_new_enough "$(minor_of "$PYTHON")" && printf '%s\n' "$PYTHON"
+        return
+    fi
+    for ((minor = newest_minor; minor >= min_minor; minor--)); do
+        # Run it: version managers put names into PATH that only say "not installed".
+        candidate="python3.$minor"
+        if [ "$(minor_of "$candidate")" = "$minor" ]; then printf '%s\n' "$candidate"; return; fi
+    done
+    is_new_enough "$(minor_of python3)" && printf 'python3\n'
+}
+
+no_python() {
+    local found="no python3 was found"
+    if [ -n "${PYTHON:-}" ]; then
+        found="PYTHON=$PYTHON is $("$PYTHON" --version 2>/dev/null || printf 'no Python')"
+    elif have python3; then
+        found="python3 is $(python3 --version 2>&1)"
+    fi
+    die "Python 3.$min_minor or newer is needed; $found." \
+        "Debian 12, Ubuntu 24.04 and newer: apt-get install python3 python3-venv" \
+        "Ubuntu 22.04: apt-get install python3.11 python3.11-venv" \
+        "An interpreter elsewhere: make $purpose PYTHON=/path/to/python3"
+}
+
+make_venv() {
+    local python minor
+    python="$(find_python)" || no_python
+    minor="$(minor_of "$python")"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        # Debian keeps these two in a package of their own.
+        install_packages "python3.$minor-venv" || install_packages python3-venv || true
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || die \
+            "$python cannot make virtual environments: its ensurepip module is missing." \
+            "Install it, then run this again: apt-get install python3.$minor-venv"
+    fi
+    say "making a virtual environment in $venv with $("$python" --version)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || die "making $venv failed"
+    printf '%s\n' "$PWD" >"$venv/.made-for"
+}
+
+venv_is_good() {
+    # An environment does not survive that the checkout moves or that its Python goes away.
+    [ "$(cat "$venv/.made-for" 2>/dev/null)" = "$PWD" ] || return 1
+    local minor
+    minor="$(minor_of "$venv/bin/python")"
+    is_new_enough "$minor" || return 1
+    [ -z "${PYTHON:-}" ] || [ "$(minor_of "$PYTHON")" = "$minor" ]
+}
+
+pip_install() {  # the name of the stamp, then pip's arguments
+    local stamp="$venv/.installed-$1"
+    shift
+    [ "$stamp" -nt pyproject.toml ] && return 0
+    say "installing ttybridge and its Python packages into $venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check install --quiet "$@" </dev/null >&2 ||
+        die "pip failed; its output above says why"
+    touch "$stamp"
+}
+
+# --- what each purpose needs ---------------------------------------------------------------
+
+node_is_good() {
+    have npm && have node || return 1
+    local major
+    major="$(node --version)"
+    major="${major#v}"
+    [ "${major%%.*}" -ge "$min_node" ]
+}
+
+# Sets `missing` to the packages for what is not there.
+missing=()
+look_for() {  # the package, then the programs of which one must be there
+    local package="$1" program
+    shift
+    for program in "$@"; do have "$program" && return 0; done
+    missing+=("$package")
+}
+
+programs_for_run() {
+    missing=()
+    look_for tmux tmux
+    # A page that is built already needs no Node.
+    if [ "$purpose" = run ] && "$venv/bin/python" -I scripts/page.py check; then return; fi
+    look_for nodejs node
+    look_for npm npm
+}
+
+programs_for_test() {
+    look_for vim vim
+    look_for htop htop
+    look_for procps ps
+    look_for podman podman
+    look_for runc runc
+    # Ubuntu's package of this name installs a snap, which does not run everywhere.
+    if ! grep -qi '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+        look_for chromium chromium chromium-browser google-chrome google-chrome-stable
+    fi
+    have apt-get || return 0
+    if ! have fc-list; then missing+=(fontconfig); fi
+    if ! compgen -G '/usr/share/fonts/truetype/dejavu/*Mono*.ttf' >/dev/null; then
+        missing+=(fonts-dejavu-core)
+    fi
+    # The Node inside playwright 1.65 is linked with it, and a small Debian does without.
+    if ! compgen -G '/usr/lib/*/libatomic.so.1' >/dev/null; then missing+=(libatomic1); fi
+}
+
+need_for_run() {
+    programs_for_run
+    [ "${#missing[@]}" = 0 ] && return 0
+    install_packages "${missing[@]}" && return 0
+    die "These programs are missing: ${missing[*]}" \
+        "Install them, then run this again: apt-get install ${missing[*]}" \
+        "(They are installed from here when that is possible as root or by sudo without a password.)"
+}
+
+need_for_test() {
+    programs_for_run
+    programs_for_test
+    [ "${#missing[@]}" = 0 ] && return 0
+    install_packages "${missing[@]}" && return 0
+    programs_for_run
+    programs_for_test
+    [ "${#missing[@]}" = 0 ] && return 0
+    say "Not installed: ${missing[*]}. The tests that need them are skipped." \
+        "To have them: apt-get install ${missing[*]}"
+}
+
+page_packages() {
+    if node_is_good; then
+        timeout "$npm_wait_s" "$venv/bin/python" -I scripts/page.py packages </dev/null ||
+            die "installing the packages of the page failed"
+    fi
+}
+
+build_page() {
+    "$venv/bin/python" -I scripts/page.py </dev/null && return 0
+    [ "$purpose" = run ] && exit 1
+    say "The page is not built; the tests that need it are skipped."
+}
+
+# Where no package has a browser, playwright's own is tried.
+browser_for_test() {
+    local program
+    for program in chromium chromium-browser google-chrome google-chrome-stable; do
+        have "$program" && return 0
+    done
+    [ -e "$venv/.browser-tried" ] && return 0
+    touch "$venv/.browser-tried"
+    local with_deps=()
+    can_apt && with_deps=(--with-deps)
+    say "installing a Chromium for the tests"
+    local log
+    log="$(mktemp)"
+    if ! timeout "$browser_wait_s" "$venv/bin/python" -m playwright install "${with_deps[@]}" chromium \
+        </dev/null >"$log" 2>&1; then
+        grep -m 1 -i error "$log" >&2 || true
+        say "No Chromium could be installed; the browser tests are skipped."
+    fi
+    rm -f "$log"
+}
+
+# The official colab command line needs a newer Python than the project does.
+colab_venv() {
+    [ -x .venv-colab/bin/colab ] && return 0
+    local candidate base minor
+    base="$("$venv/bin/python" -c 'import sys; print(sys.base_prefix)')"
+    for candidate in python3.14 python3.13 python3.12 python3 \
+        "$(dirname "$base")"/*/bin/python3 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3; do
+        minor="$(minor_of "$candidate")"
+        if [ -n "$minor" ] && [ "$minor" -ge 12 ] &&
+            "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+            say "installing the colab command line for its test into .venv-colab"
+            rm -rf .venv-colab
+            "$candidate" -m venv .venv-colab &&
+                .venv-colab/bin/python -m pip --disable-pip-version-check install --quiet \
+                    google-colab-cli==0.7.5 </dev/null >&2 && return 0
+            rm -rf .venv-colab
+        fi
+    done
+    say "No colab command line (it needs Python 3.12 or newer); its tests are skipped."
+}
+
+case "$purpose" in
+run)
+    venv_is_good || make_venv
+    need_for_run
+    build_page
+    pip_install run --editable .
+    ;;
+test | dev)
+    venv_is_good || make_venv
+    if [ "$purpose" = test ]; then need_for_test; fi
+    build_page
+    page_packages
+    pip_install dev --editable '.[test,dev]'
+    touch "$venv/.installed-run"
+    if [ "$purpose" = test ]; then
+        browser_for_test
+        colab_venv
+    fi
+    ;;
+*)
+    die "scripts/setup.sh: run, test or dev, not $purpose"
+    ;;
+esac
