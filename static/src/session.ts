@@ -1,0 +1,259 @@
+/**
+ * This tab's place in the session: joins, takes in output, sends input, comes back after a loss.
+ *
+ * Holds the protocol's state and knows neither the terminal nor the document: both are handlers.
+ */
+
+import { Connection, type LinkState } from "./connection.ts";
+import { InputQueue, MAX_KEPT } from "./input.ts";
+import {
+  clampSize,
+  DEFAULT_MAX_INPUT,
+  type Exit,
+  type Hello,
+  type Joined,
+  type Notice,
+  parseExit,
+  parseInack,
+  parseJoined,
+  parseNotice,
+  parseOut,
+  parseReset,
+  parseSize,
+  PROTOCOL_VERSION,
+  type WindowSize,
+} from "./protocol.ts";
+import { OutputStream } from "./stream.ts";
+
+/** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
+const IDLE_ACK_MS = 40;
+
+export interface SessionHandlers {
+  /** Hands output to the terminal; `parsed` is to be called when the terminal has worked through it. */
+  write(data: Uint8Array, parsed: () => void): void;
+  /** Clears the terminal, behind all output written before; not `hard`: only ends a sequence that was cut. */
+  reset(hard: boolean): void;
+  joined(joined: Joined): void;
+  /** The pty has this window size, whatever this page's own is. */
+  ptySize(size: WindowSize): void;
+  ended(exit: Exit): void;
+  notice(notice: Notice): void;
+  link(state: LinkState): void;
+  /** Code units of input that are still to be delivered. */
+  inputLeft(units: number): void;
+}
+
+export class Session {
+  readonly #output = new OutputStream();
+  readonly #input = new InputQueue(DEFAULT_MAX_INPUT);
+  readonly #connection: Connection;
+  #joined: Joined | undefined;
+  #isLive = false;
+  #hasEnded = false;
+  #needsReset = false;
+  #ownSize: WindowSize;
+  #sentSize: WindowSize | undefined;
+  #ackTimer: number | undefined;
+  /** Parsed output has waited long enough: acknowledge it however little it is. */
+  #ackIsLate = false;
+  #flushIsQueued = false;
+
+  constructor(
+    page: URL,
+    size: WindowSize,
+    private readonly handlers: SessionHandlers,
+  ) {
+    this.#ownSize = clampSize(size);
+    this.#connection = new Connection(page, {
+      hello: () => this.#hello(),
+      event: (name, args) => this.#onEvent(name, args),
+      drained: () => this.#flush(),
+      state: (state) => this.#onLink(state),
+    });
+  }
+
+  /** Output bytes taken in: the position in the stream. */
+  get offset(): number {
+    return this.#output.taken;
+  }
+
+  /** True between `joined` and the loss of the connection or the end. */
+  get isLive(): boolean {
+    return this.#isLive;
+  }
+
+  get mayType(): boolean {
+    return !this.#hasEnded && this.#joined?.role !== "viewer";
+  }
+
+  /** Connects, or tries again at once. */
+  open(): void {
+    this.#connection.open();
+  }
+
+  /** Joins anew after the end of a pty. */
+  restart(): void {
+    this.#joined = undefined;
+    this.#hasEnded = false;
+    this.#connection.open();
+  }
+
+  /** Sends typed or pasted text; what is typed while the connection is lost waits for its return. */
+  type(text: string, isBinary = false): void {
+    if (!this.mayType) return;
+    if (!this.#input.push(text, isBinary)) {
+      const limit = `${MAX_KEPT / 1024 / 1024} MiB`;
+      this.handlers.notice({ level: "warning", text: `Not sent: more than ${limit} of input would be waiting.` });
+    }
+    this.handlers.inputLeft(this.#input.unitsLeft);
+    this.#flushSoon();
+  }
+
+  /** Tells the server this page's window size. */
+  resize(size: WindowSize): void {
+    this.#ownSize = clampSize(size);
+    this.#flushSoon();
+  }
+
+  #hello(): Hello {
+    this.#sentSize = this.#ownSize;
+    const hello = { protocol: PROTOCOL_VERSION, ...this.#ownSize } as const;
+    if (!this.#joined) return hello;
+    const { id, key } = this.#joined;
+    return { ...hello, resume: { id, key, offset: this.#output.taken, reset: this.#needsReset } };
+  }
+
+  #onLink(state: LinkState): void {
+    if (state.kind !== "joined") this.#isLive = false;
+    if (!this.#hasEnded) this.handlers.link(state);
+  }
+
+  #onEvent(name: string, args: readonly unknown[]): void {
+    if (name === "joined") this.#onJoined(args[0]);
+    else if (!this.#isLive) return;
+    else if (name === "out") this.#onOut(args[0], args[1]);
+    else if (name === "reset") this.#onReset(args[0]);
+    else if (name === "inack") this.#onInack(args[0]);
+    else if (name === "exit") this.#onExit(args[0]);
+    else if (name === "size") {
+      const size = parseSize(args[0]);
+      if (size) this.handlers.ptySize(size);
+    } else if (name === "notice") {
+      const notice = parseNotice(args[0]);
+      if (notice) this.handlers.notice(notice);
+    }
+  }
+
+  #onJoined(value: unknown): void {
+    const joined = parseJoined(value);
+    if (!joined) return this.#connection.reopen();
+    const hadPlace = this.#joined !== undefined;
+    this.#joined = joined;
+    this.#isLive = true;
+    if (hadPlace && joined.resumed) {
+      this.#output.resume();
+      this.#input.resume(joined.input, joined.maxInput);
+    } else {
+      this.#startAnew(joined, hadPlace);
+    }
+    this.#needsReset = false;
+    this.#connection.joined();
+    this.handlers.joined(joined);
+    this.handlers.inputLeft(this.#input.unitsLeft);
+    this.#flush();
+  }
+
+  #startAnew(joined: Joined, hadPlace: boolean): void {
+    if (this.#output.taken > 0) this.handlers.reset(true);
+    this.#output.restart(joined.offset);
+    const dropped = this.#input.restart(joined.input, joined.maxInput);
+    if (hadPlace && dropped > 0) {
+      this.handlers.notice({
+        level: "warning",
+        text: "Away for too long: what was typed in the meantime was not sent.",
+      });
+    }
+  }
+
+  #onOut(offset: unknown, data: unknown): void {
+    const out = parseOut(offset, data);
+    if (!out) return;
+    const accepted = this.#output.accept(out.offset, out.data);
+    if (accepted.kind === "gap") {
+      this.#needsReset = true;
+      this.#connection.reopen();
+    } else if (accepted.kind === "new") {
+      this.handlers.write(accepted.data, () => {
+        this.#output.parsed(accepted.mark);
+        this.#acknowledge();
+      });
+    }
+  }
+
+  #acknowledge(): void {
+    if (this.#output.ackIsDue) this.#flush();
+    else this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), IDLE_ACK_MS);
+  }
+
+  #acknowledgeLate(): void {
+    this.#ackTimer = undefined;
+    this.#ackIsLate = true;
+    this.#flush();
+  }
+
+  #onReset(value: unknown): void {
+    const reset = parseReset(value);
+    if (!reset) return;
+    this.handlers.reset(reset.hard);
+    this.#output.restart(reset.offset);
+  }
+
+  #onInack(value: unknown): void {
+    const seq = parseInack(value);
+    if (seq === undefined) return;
+    this.#input.acknowledge(seq);
+    this.handlers.inputLeft(this.#input.unitsLeft);
+    this.#flush();
+  }
+
+  #onExit(value: unknown): void {
+    this.#hasEnded = true;
+    this.#isLive = false;
+    this.#joined = undefined;
+    this.#input.restart(0, DEFAULT_MAX_INPUT);
+    this.handlers.inputLeft(0);
+    this.#connection.close();
+    this.handlers.ended(parseExit(value));
+  }
+
+  /** Sends at the end of the present task, so that keys of one task travel together. */
+  #flushSoon(): void {
+    if (this.#flushIsQueued) return;
+    this.#flushIsQueued = true;
+    queueMicrotask(() => {
+      this.#flushIsQueued = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (!this.#isLive) return;
+    const connection = this.#connection;
+    if (connection.isReady && (this.#output.ackIsDue || (this.#ackIsLate && this.#output.ackIsWaiting))) {
+      this.#ackIsLate = false;
+      connection.send("ack", this.#output.takeAck());
+    }
+    const { cols, rows } = this.#ownSize;
+    const sizeIsNew = cols !== this.#sentSize?.cols || rows !== this.#sentSize.rows;
+    if (connection.isReady && sizeIsNew) {
+      this.#sentSize = this.#ownSize;
+      connection.send("size", cols, rows);
+    }
+    while (connection.isReady) {
+      const message = this.#input.next();
+      if (!message) break;
+      if (message.isBinary) connection.send("in", message.seq, message.text, true);
+      else connection.send("in", message.seq, message.text);
+    }
+  }
+}

@@ -1,0 +1,197 @@
+/** The terminal on the page: xterm.js, its addons and options, its size in cells. */
+
+import { FitAddon } from "@xterm/addon-fit";
+import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
+import { WebLinksAddon } from "@xterm/addon-web-links";
+import { type IDisposable, type ITheme, Terminal } from "@xterm/xterm";
+import { LastScreen } from "./lastscreen.ts";
+import { copyRequest } from "./osc52.ts";
+import { pixelsAgree } from "./pixels.ts";
+import { clampSize, type Mode, type WindowSize } from "./protocol.ts";
+
+/** Lines kept above the screen. tmux keeps its own history, a direct command has none but this. */
+const SCROLLBACK_TMUX = 1000;
+const SCROLLBACK_DIRECT = 5000;
+
+/** CAN leaves an escape sequence that was cut off; as a byte, so that half a UTF-8 character goes, too. */
+const END_SEQUENCE = new Uint8Array([0x18]);
+/** The same, then ESC c: resets everything. */
+const CLEAR = new Uint8Array([0x18, 0x1b, 0x63]);
+
+const FONTS =
+  '"SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
+
+export interface TerminalHandlers {
+  /** Typed or pasted text, or an answer of the terminal. `isBinary`: each code unit is one byte. */
+  typed(text: string, isBinary: boolean): void;
+  title(title: string): void;
+  /** A program asks to copy text to the clipboard. */
+  copy(text: string): void;
+  /** The pointer is over a link, or no longer. */
+  linkHint(address: string): void;
+  /** The size that fits the page is another one now. */
+  fits(size: WindowSize): void;
+}
+
+export class TerminalView {
+  readonly terminal: Terminal;
+  readonly #fit = new FitAddon();
+  readonly #lastScreen: LastScreen;
+  readonly #disposables: IDisposable[] = [];
+  #ptySize: WindowSize | undefined;
+  #ownSize: WindowSize = { cols: 80, rows: 24 };
+  #isOpen = false;
+  #hasWebgl = false;
+  #isTmux = false;
+  #fitFrame: number | undefined;
+
+  constructor(
+    private readonly box: HTMLElement,
+    private readonly handlers: TerminalHandlers,
+    options: { readonly fontSize: number; readonly theme: ITheme; readonly screenReader: boolean },
+  ) {
+    const openLink = (_event: MouseEvent, address: string): void => openAddress(address);
+    const hint = (_event: MouseEvent, address: string): void => handlers.linkHint(address);
+    const leave = (): void => handlers.linkHint("");
+    this.terminal = new Terminal({
+      allowProposedApi: true, // for `unicode`, which the graphemes addon needs
+      fontFamily: FONTS,
+      fontSize: options.fontSize,
+      theme: options.theme,
+      screenReaderMode: options.screenReader,
+      scrollback: SCROLLBACK_TMUX,
+      minimumContrastRatio: 4.5,
+      cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
+      macOptionClickForcesSelection: true,
+      rightClickSelectsWord: false,
+      windowOptions: {},
+      linkHandler: { activate: openLink, hover: hint, leave, allowNonHttpProtocols: false },
+    });
+    const term = this.terminal;
+    term.loadAddon(this.#fit);
+    term.loadAddon(new UnicodeGraphemesAddon());
+    term.loadAddon(new WebLinksAddon(openLink, { hover: hint, leave }));
+    term.open(box);
+    this.#lastScreen = new LastScreen(term);
+    this.#disposables.push(
+      this.#lastScreen,
+      term.onData((text) => handlers.typed(text, false)),
+      term.onBinary((text) => handlers.typed(text, true)),
+      term.onTitleChange((title) => handlers.title(title)),
+      term.parser.registerOscHandler(52, (payload) => {
+        const text = copyRequest(payload);
+        if (text !== undefined) handlers.copy(text);
+        return true;
+      }),
+    );
+    this.#measure();
+    this.#isOpen = true;
+    const observer = new ResizeObserver(() => this.fitSoon());
+    observer.observe(box);
+    this.#disposables.push({ dispose: () => observer.disconnect() });
+  }
+
+  /** The size that fits the page. */
+  get ownSize(): WindowSize {
+    return this.#ownSize;
+  }
+
+  /** Hands output to xterm.js; `parsed` is called once it is worked through. */
+  write(data: Uint8Array, parsed: () => void): void {
+    this.terminal.write(data, parsed);
+    if (!this.#hasWebgl) void this.#loadWebgl();
+  }
+
+  /** Makes ready for a repaint, behind all output written before; `hard`: clears everything. */
+  reset(hard: boolean): void {
+    this.terminal.write(hard ? CLEAR : END_SEQUENCE);
+  }
+
+  /** Shows what was there last, after the pty has ended: tmux wipes it, a direct command leaves it. */
+  showLastScreen(): void {
+    if (this.#isTmux) this.#lastScreen.restore();
+  }
+
+  setMode(mode: Mode): void {
+    this.#isTmux = mode !== "direct";
+    this.terminal.options.scrollback = mode === "direct" ? SCROLLBACK_DIRECT : SCROLLBACK_TMUX;
+    if (mode !== "direct") this.setPtySize(undefined);
+  }
+
+  /** Shows a pty of this size, centred; `undefined`: the pty follows the page. */
+  setPtySize(size: WindowSize | undefined): void {
+    this.#ptySize = size;
+    this.#measure();
+  }
+
+  setFontSize(px: number): void {
+    this.terminal.options.fontSize = px;
+    this.#measure();
+  }
+
+  setTheme(theme: ITheme): void {
+    this.terminal.options.theme = theme;
+  }
+
+  setScreenReader(isOn: boolean): void {
+    this.terminal.options.screenReaderMode = isOn;
+  }
+
+  /** Fits at the next frame: many changes of size in one frame become one. */
+  fitSoon(): void {
+    this.#fitFrame ??= requestAnimationFrame(() => {
+      this.#fitFrame = undefined;
+      this.#measure();
+    });
+  }
+
+  dispose(): void {
+    for (const disposable of this.#disposables.splice(0)) disposable.dispose();
+    this.terminal.dispose();
+  }
+
+  #measure(): void {
+    const proposed = this.#fit.proposeDimensions();
+    if (proposed && Number.isFinite(proposed.cols) && Number.isFinite(proposed.rows)) {
+      const size = clampSize(proposed);
+      const isNew = size.cols !== this.#ownSize.cols || size.rows !== this.#ownSize.rows;
+      this.#ownSize = size;
+      if (isNew && this.#isOpen) this.handlers.fits(size);
+    }
+    const shown = this.#ptySize ?? this.#ownSize;
+    const isForeign = shown.cols !== this.#ownSize.cols || shown.rows !== this.#ownSize.rows;
+    if (shown.cols !== this.terminal.cols || shown.rows !== this.terminal.rows) {
+      this.terminal.resize(shown.cols, shown.rows);
+    }
+    this.box.classList.toggle("foreign-size", isForeign);
+  }
+
+  /** Loads the WebGL renderer; the built-in one stays where it cannot run or loses its context. */
+  async #loadWebgl(): Promise<void> {
+    this.#hasWebgl = true;
+    try {
+      if (!(await pixelsAgree(this.box))) return;
+      const { WebglAddon } = await import("@xterm/addon-webgl");
+      const webgl = new WebglAddon();
+      webgl.onContextLoss(() => {
+        webgl.dispose();
+        this.fitSoon();
+      });
+      this.terminal.loadAddon(webgl);
+    } catch {
+      // No WebGL here: xterm.js draws with the document instead.
+    }
+    this.fitSoon();
+  }
+}
+
+/** Opens a link of the terminal in a tab of its own; http and https only. */
+function openAddress(address: string): void {
+  let url: URL;
+  try {
+    url = new URL(address);
+  } catch {
+    return;
+  }
+  if (url.protocol === "http:" || url.protocol === "https:") window.open(url.href, "_blank", "noopener,noreferrer");
+}
