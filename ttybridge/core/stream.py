@@ -160,6 +160,8 @@ class Cursor:
     """Whether the client has lost its connection and may come back."""
     joining: bool = False
     """Whether the client is still reading the log from before it joined: it holds nobody up."""
+    live: int = 0
+    """Where the output begins that came after the client: it has taken part in nothing before."""
     lost: str = ""
     """Why the place is lost (a `Reset.reason`); empty while it is not."""
     prelude: bytes = field(default=b"", repr=False)
@@ -218,6 +220,7 @@ class Stream:
     ) -> Cursor:
         """Add a client, at the very first byte where the log still has it, else with a `Reset`."""
         cursor = Cursor(policy, window, self.log.end, self.log.end, wake, acks)
+        cursor.live = self.log.end if self._replays else 0
         if self.log.start == 0:
             cursor.sent = cursor.acked = 0
             cursor.joining = True
@@ -304,6 +307,7 @@ class Stream:
         hard = self._replays or self.ended is not None
         start = self.log.end
         if hard:
+            cursor.live = self.log.end
             first = self.log.start
             if reason == "behind":
                 first = max(first, self.log.end - CATCH_UP_BYTES)

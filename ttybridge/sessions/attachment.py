@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttybridge.core.access import Action, may
+from ttybridge.core.answers import is_answer
 from ttybridge.core.stream import Chunk, Finished, Reset
 from ttybridge.errors import ProtocolError
 from ttybridge.model import ClientId, Role, WindowSize
@@ -56,6 +57,8 @@ class Attachment:
         role: What it may do. Decided here and nowhere else, for every entrance.
         size: Its own window size.
         input_seq: Number of the last input message that was accepted.
+        answers: Whether what its terminal answers by itself is typed: on a shared pty, only
+            one client's is.
         on_replaced: Called when the client comes back on another connection before the loss of
             this one was noticed; the old connection must take nothing more.
     """
@@ -87,6 +90,7 @@ class Attachment:
         self.id, self.key, self.role, self.size = client_id, key, role, size
         self.terminal = terminal
         self.input_seq = 0
+        self.answers = True
         self._ready = asyncio.Event()
         self._on_resize = on_resize
         self._notices: deque[Resized] = deque(maxlen=1)
@@ -150,20 +154,16 @@ class Attachment:
         """Limit the bytes under way from now on (clients that acknowledge messages, not bytes)."""
         self._cursor.window = outstanding_bytes
 
-    def write(self, data: bytes) -> int:
-        """Type `data`; dropped when the role does not allow it.
-
-        Returns:
-            The count of input bytes at which `data` has reached the pty; 0 when it was dropped.
+    def write(self, data: bytes) -> None:
+        """Type `data`; dropped when the role does not allow it, or nobody asks for it.
 
         Raises:
             ProtocolError: More input waits than `MAX_PENDING_BYTES`.
         """
-        if not self.may_type:
-            return 0
+        data = self._allowed(data)
         if self.terminal.pending_bytes + len(data) > MAX_PENDING_BYTES:
             raise ProtocolError("Too much input is waiting for a program that does not read it.")
-        return self.terminal.write(data)
+        self.terminal.write(data)
 
     def write_numbered(self, seq: int, data: bytes) -> None:
         """Type message number `seq`; one that was accepted before is ignored.
@@ -176,12 +176,12 @@ class Attachment:
         if seq != self.input_seq + 1:
             raise ProtocolError(f"Input message {self.input_seq + 1} is missing before {seq}.")
         self.input_seq = seq
+        data = self._allowed(data)
         large = len(data) >= CONFIRM_BYTES
         if large or seq - self._last_confirmed >= CONFIRM_EVERY:
             self._last_confirmed = seq
             # Before writing: what the pty takes at once is reported from within `write`.
-            due = self.terminal.accepted_bytes + (len(data) if self.may_type else 0)
-            self._unconfirmed.append((due, seq))
+            self._unconfirmed.append((self.terminal.accepted_bytes + len(data), seq))
         self.write(data)
         self._on_written(self.terminal.written_bytes)
 
@@ -214,6 +214,13 @@ class Attachment:
         """Leave the stream."""
         self.terminal.written_listeners.discard(self._on_written)
         self.terminal.drop(self._cursor)
+
+    def _allowed(self, data: bytes) -> bytes:
+        """Return `data`, or nothing where this client's input does not count."""
+        if not self.may_type:
+            return b""
+        asked = self.answers and self._cursor.acked >= self._cursor.live
+        return data if asked or not is_answer(data) else b""
 
     def _on_written(self, total: int) -> None:
         seq = 0

@@ -79,10 +79,16 @@ class DirectTerminal:
         """Do nothing: the command goes on without its clients."""
 
     def fit(self, attachments: list[Attachment]) -> None:
-        """Make the window as large as the smallest client, and tell those that have more room."""
+        """Make the window as large as the smallest client, and tell everybody.
+
+        Of those that may type, the first one's terminal answers the command's questions.
+        """
         if self.terminal is None:
             return
-        sizes = [a.size for a in attachments if a.may_type]
+        typing = [a for a in attachments if a.may_type]
+        for attachment in typing:
+            attachment.answers = attachment is typing[0]
+        sizes = [a.size for a in typing]
         if sizes:
             self.terminal.resize(
                 WindowSize(cols=min(s.cols for s in sizes), rows=min(s.rows for s in sizes))
