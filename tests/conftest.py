@@ -204,6 +204,8 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
         if not link:
             process.wait()
             reader.join(1)
+            process.stdout.close()
+            process.stderr.close()
             pytest.fail(
                 f"the bridge did not start (status {process.returncode}):\n" + "".join(errors)
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ttybridge.core import environment as env
 from ttybridge.core import tmux
-from ttybridge.core.container import Container, explain_status
+from ttybridge.core.container import Container, explain_failure
 from ttybridge.errors import MissingProgramError, TerminalError
 from ttybridge.model import WindowSize
 
@@ -124,8 +124,9 @@ class TmuxControl:
                 break
             await asyncio.sleep(RACE_PAUSE_S)
             result = await self._spawn(argv, stdin)
-        if self._container is not None:
-            explained = explain_status(result.status, self._container)
+        if self._container is not None and result.status != 0:
+            errors = result.errors.decode(errors="replace")
+            explained = explain_failure(result.status, errors, self._container)
             if explained:
                 message, hint = explained
                 raise TerminalError(f"{message} ({_last_line(result)})", hint=hint)

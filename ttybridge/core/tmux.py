@@ -57,6 +57,10 @@ class Target:
         flags = ["-f", "read-only,ignore-size"] if read_only else []
         return [*self._client(), "attach-session", "-E", *flags, "-t", self.exact]
 
+    def attach_or_create(self) -> list[str]:
+        """Attach one more client, creating the session where there is none."""
+        return [*self._client(), "new-session", "-A", "-E", "-s", self.session]
+
     def _client(self) -> list[str]:
         return [*self.base, "-u", "-T", FEATURES]
 

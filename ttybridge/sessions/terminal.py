@@ -101,6 +101,7 @@ class Terminal:
         log_bytes: int,
         shared: bool,
         describe_end: Callable[[ExitStatus, bytes], End],
+        repaint: Callable[[], None] | None = None,
     ) -> None:
         """Start the program.
 
@@ -113,6 +114,8 @@ class Terminal:
                 slow client), and late joiners get the log. Otherwise it is a tmux client's pty,
                 which is always read.
             describe_end: Makes the end from the status and the last bytes of output.
+            repaint: Makes the program draw its screen again, where a signal to the child does not
+                reach it.
 
         Raises:
             MissingProgramError: There is no such program.
@@ -125,6 +128,7 @@ class Terminal:
         self.written_listeners: set[Callable[[int], None]] = set()
         self._shared = shared
         self._describe_end = describe_end
+        self._repaint = repaint
         self._parts: list[bytes] = []
         self._part_bytes = 0
         self._flushed_at = 0.0
@@ -159,11 +163,10 @@ class Terminal:
         """The last output, at most `TAIL_BYTES`."""
         return self._tail
 
-    def write(self, data: bytes) -> int:
-        """Give input to the child; return the count of all input bytes given so far."""
+    def write(self, data: bytes) -> None:
+        """Give input to the child."""
         self.accepted_bytes += len(data)
         self._pty.write(data)
-        return self.accepted_bytes
 
     def resize(self, size: WindowSize) -> None:
         """Set the window size."""
@@ -178,6 +181,9 @@ class Terminal:
         `tty_invalidate`, tmux 3.3a), which `refresh-client` does not. Other programs look
         whether the size has changed, so for a moment it does.
         """
+        if self._repaint is not None:
+            self._repaint()
+            return
         if not self._shared:
             self._pty.signal(signal.SIGWINCH)
             return

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ttybridge.core.container import Container
 from ttybridge.core.tmux import Target, parse_end, says_no_session
-from ttybridge.errors import TerminalError
+from ttybridge.errors import TerminalError, TtyBridgeError
 from ttybridge.model import (
     DEFAULT_SIZE,
     ClientId,
@@ -29,6 +29,10 @@ has missed. More is skipped and repainted."""
 
 ATTACH_DEADLINE_S = 10.0
 """Longest time from starting a tmux client to its first output, in seconds (5 ms usually)."""
+
+RACE_TRIES = 20
+"""How often a client is started again while a tmux server is just ending; 2 s outlast it."""
+RACE_PAUSE_S = 0.1
 
 _SENTENCES = {
     EndReason.EXITED: "The last shell of the tmux session has ended.",
@@ -107,6 +111,7 @@ class TmuxTerminals:
         self._live: dict[ClientId, Terminal] = {}
         self._newest: ClientId | None = None
         self._bringing_up = asyncio.Lock()
+        self._repaints: set[asyncio.Task[None]] = set()
 
     async def start(self) -> tuple[str, ...]:
         """Bring the session up with the original's command; stale clients are taken over once.
@@ -121,8 +126,6 @@ class TmuxTerminals:
         await self._control.check_version()
         existed = await self._prepare(DEFAULT_SIZE)
         await self._take_over()
-        if self._clipboard:
-            await self._control.let_programs_copy()
         if existed and self._container is None:
             return (
                 f"The tmux session {self.session!r} was there already: its new windows get this "
@@ -140,10 +143,17 @@ class TmuxTerminals:
         if self._exclusive or not any(not t.ended.done() for t in self._live.values()):
             await self._make_sure_it_exists(size)
         terminal = self._attach(client_id, role, size)
-        if not await _draws(terminal) and says_no_session(terminal.tail):
-            await terminal.close()
+        if await self._finds_no_session(terminal):
             await self._make_sure_it_exists(size)
             terminal = self._attach(client_id, role, size)
+        for _ in range(RACE_TRIES):
+            if role is Role.VIEWER or not await self._finds_no_session(terminal):
+                break
+            # The user's `destroy-unattached` ends a session that nobody is attached to, and
+            # with it a server, which for a moment still takes connections.
+            await asyncio.sleep(RACE_PAUSE_S)
+            argv = self._control.target.attach_or_create()
+            terminal = self._terminal(argv, client_id, size)
         await self._must_draw(terminal)
         self._live[client_id] = terminal
         return terminal
@@ -151,9 +161,11 @@ class TmuxTerminals:
     async def release(self, client_id: ClientId, terminal: Terminal) -> None:
         """End a tmux client; the session lives on."""
         self._live.pop(client_id, None)
-        if self._container is not None and not terminal.ended.done():
-            await self._control.signal_client(self._mark(client_id), "HUP")
-        await terminal.close()
+        try:
+            if self._container is not None and not terminal.ended.done():
+                await self._control.signal_client(self._mark(client_id), "HUP")
+        finally:
+            await terminal.close()
 
     def fit(self, attachments: list[Attachment]) -> None:
         """Give each tmux client its own client's window size; tmux does the rest."""
@@ -161,7 +173,10 @@ class TmuxTerminals:
             attachment.terminal.resize(attachment.size)
 
     async def close(self) -> None:
-        """Do nothing: the clients have been released, the session lives on."""
+        """Give up repaints that are under way; the session lives on."""
+        for task in self._repaints:
+            task.cancel()
+        await asyncio.gather(*self._repaints, return_exceptions=True)
 
     async def _make_sure_it_exists(self, size: WindowSize) -> None:
         async with self._bringing_up:
@@ -170,7 +185,7 @@ class TmuxTerminals:
                 await self._prepare(size)
                 if not await self._control.has_session():
                     await self._take_over()
-                if self._clipboard:
+                elif self._clipboard:
                     await self._control.let_programs_copy()
 
     async def _prepare(self, size: WindowSize) -> bool:
@@ -199,8 +214,17 @@ class TmuxTerminals:
         terminal = self._terminal(self._control.target.take_over(), mark, DEFAULT_SIZE)
         try:
             await self._must_draw(terminal)
+            if self._clipboard:
+                await self._control.let_programs_copy()
         finally:
             await self.release(mark, terminal)
+
+    async def _finds_no_session(self, terminal: Terminal) -> bool:
+        """Tell whether a tmux client has ended because the session is not there."""
+        if await _draws(terminal) or not says_no_session(terminal.tail):
+            return False
+        await terminal.close()
+        return True
 
     async def _must_draw(self, terminal: Terminal) -> None:
         if not await _draws(terminal):
@@ -238,7 +262,21 @@ class TmuxTerminals:
             log_bytes=LOG_BYTES,
             shared=False,
             describe_end=describe_end,
+            repaint=(lambda: self._repaint_inside(client_id)) if self._container else None,
         )
+
+    def _repaint_inside(self, client_id: ClientId) -> None:
+        """Signal the client inside the container: the engine passes on sizes, not signals."""
+
+        async def repaint() -> None:
+            try:
+                await self._control.signal_client(self._mark(client_id), "WINCH")
+            except TtyBridgeError as error:
+                log.warning("client %s is not repainted: %s", client_id, error)
+
+        task = asyncio.get_running_loop().create_task(repaint())
+        self._repaints.add(task)
+        task.add_done_callback(self._repaints.discard)
 
     def _mark(self, client_id: ClientId) -> str:
         return f"{self._run_id}-{client_id}"
