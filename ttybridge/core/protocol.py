@@ -35,6 +35,9 @@ HOLD_ABOVE, GO_ON_BELOW = 5, 2
 OLDER_HOLD_ABOVE = 20
 """The same for the older form, which acknowledges every message."""
 
+DISCONNECT = "1"
+"""Socket.IO packet with which the server ends a connection to the default namespace."""
+
 _PACKET = re.compile(
     r"""(?xs)
     1 | 2 | 2probe | 3 | 3probe | 5            # close, ping, pong, upgrade

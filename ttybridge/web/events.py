@@ -177,7 +177,7 @@ class Events:
         except TtyBridgeError as error:
             code = _refusal_code(error)
             log.warning("a client could not join: %s", error)
-            asyncio.get_running_loop().call_later(1.0, connection.abort)
+            connection.refuse()
             raise Refused(error.message, {"code": code, "hint": str(error)}) from error
 
     async def _join_page(self, sid: str, connection: Connection, hello: protocol.Hello) -> None:
@@ -256,10 +256,12 @@ class Events:
                 await peer.send(item)
                 if isinstance(item, Finished):
                     break
+            # A polling client may be between two requests: what it has not fetched when the
+            # connection ends is lost.
+            connection.send(protocol.DISCONNECT)
+            await connection.drained()
             self._clients.pop(sid, None)
             self._hub.leave(peer.attachment)
-            await self.engine.sio.disconnect(sid)
-            await connection.drained()
             connection.close()
         except Exception:
             log.exception("the output of client %s stopped", peer.attachment.id)
@@ -286,6 +288,7 @@ class Events:
         left = reason == self.engine.sio.reason.CLIENT_DISCONNECT
         if left or not client.resumable:
             self._drop(sid)
+            client.connection.close()
         else:
             del self._clients[sid]
             client.sender.cancel()
