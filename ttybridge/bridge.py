@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from ttybridge import __version__, logs
-from ttybridge.adapters.pty import Pty
+from ttybridge.adapters.pty import Pty, find_program
 from ttybridge.adapters.signals import stop_signals
 from ttybridge.adapters.tmux_control import TmuxControl
 from ttybridge.config import Config
@@ -222,6 +222,7 @@ class Bridge:
     def _terminals(self) -> Terminals:
         config = self._config
         if config.command:
+            find_program(config.command[0], self._environment)  # with --wait, say it now
             self._direct = DirectTerminal(
                 Pty.spawn,
                 config.command,
