@@ -218,13 +218,17 @@ async def test_a_waiting_command_starts_with_the_first_client_at_its_size(
         assert len(children(bridge)) == 1
 
 
-async def test_a_waiting_command_that_does_not_exist_is_told_to_the_client(
-    start_bridge: StartBridge,
+async def test_a_waiting_command_that_goes_away_is_told_to_the_client(
+    start_bridge: StartBridge, tmp_path: Path
 ) -> None:
-    bridge = start_bridge("--wait", command=["no-such-program-here"])
+    program = tmp_path / "goes-away"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    bridge = start_bridge("--wait", command=[str(program)])
+    program.unlink()
     async with await PageClient.join(bridge) as page:
         assert page.refused is not None
-        assert "no-such-program-here" in page.refused["message"]
+        assert "goes-away" in page.refused["message"]
         assert page.refused["data"]["code"] == "unavailable"
 
 

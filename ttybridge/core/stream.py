@@ -6,7 +6,7 @@ happens when a cursor falls behind is its policy:
 
 - PAUSE: `should_pause` says to stop reading the pty; nothing is lost. A reader that holds the
   others up for longer than `PATIENCE_S` is skipped instead.
-- SKIP: the cursor loses its place. It gets a `Reset` when it has taken in all that was sent.
+- SKIP: the cursor loses its place. It gets a `Reset` when it has taken in what was sent.
 
 Rules that hold at any time (see tests/unit/test_stream.py):
 - what a cursor gets between two resets is a contiguous part of the stream, without gap or repeat;
@@ -44,8 +44,12 @@ PARKED_BYTES = 1024 * 1024
 CATCH_UP_BYTES = 64 * 1024
 """How much of the log a client that fell behind is shown again: several screens of text."""
 
-PATIENCE_S = 2.0
-"""How long one client may hold up the others, in seconds."""
+PATIENCE_S = 1.5
+"""How long one client may hold up the others, in seconds: they notice less than 2 s."""
+
+ACK_BYTES = 64 * 1024
+"""Bytes after which a client acknowledges at the latest (docs/protocol.md): less than that may
+stay without acknowledgement for ever, so nothing waits for the rest."""
 
 CANCEL = b"\x18"
 """CAN: ends an escape sequence that was cut (ECMA-48)."""
@@ -262,7 +266,7 @@ class Stream:
             data, cursor.prelude = cursor.prelude, b""
             return Chunk(cursor.sent - len(data), data)
         if cursor.lost:
-            if cursor.acks and cursor.acked < cursor.sent:
+            if cursor.acks and cursor.sent - cursor.acked >= ACK_BYTES:
                 return None
             return self._reset(cursor)
         data = self.log.read(cursor.sent, min(limit, cursor.credit)) if cursor.credit > 0 else b""
