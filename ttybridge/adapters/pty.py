@@ -96,13 +96,7 @@ class Pty:
             MissingProgramError: There is no such program.
             TerminalError: It cannot be started.
         """
-        path = environment.get(b"PATH", os.defpath.encode())
-        program = shutil.which(argv[0], path=os.fsdecode(path))
-        if program is None:
-            raise MissingProgramError(
-                f"The program {argv[0]!r} was not found.",
-                hint="Check the spelling and PATH, or give its full path.",
-            )
+        program = find_program(argv[0], environment)
         _check(argv, environment, cwd)
         try:
             with warnings.catch_warnings():
@@ -334,6 +328,22 @@ def _prepare(cwd: str) -> None:
     """
     os.chdir(cwd)
     _reset_signals()
+
+
+def find_program(name: str, environment: Mapping[bytes, bytes]) -> str:
+    """Return the path of a program, looked up in the environment's own PATH.
+
+    Raises:
+        MissingProgramError: There is no such program.
+    """
+    path = environment.get(b"PATH", os.defpath.encode())
+    program = shutil.which(name, path=os.fsdecode(path))
+    if program is None:
+        raise MissingProgramError(
+            f"The program {name!r} was not found.",
+            hint="Check the spelling and PATH, or give its full path.",
+        )
+    return program
 
 
 def _reset_signals() -> None:

@@ -8,6 +8,8 @@ What python-engineio 4.15 and python-socketio 5.18 do by themselves, and what st
 - More than 16 packets in a POST are dropped with status 200: the limit is that of the body.
 - Malformed packets raise, log a traceback each, or start unbounded attachments: `check_packet`.
 - A connection that never joins stays open: it has a deadline.
+- When a connection ends, its WebSocket may stay, for ever if the client reads nothing, and so may a
+  body that does not arrive: both end with it.
 - `emit` never waits: `Connection.drained` does.
 - Its tasks sleep on after the end: they are kept and cancelled.
 """
@@ -15,6 +17,7 @@ What python-engineio 4.15 and python-socketio 5.18 do by themselves, and what st
 import asyncio
 import io
 import logging
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -36,6 +39,9 @@ PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
 """Time for the answer to a heartbeat; a line of 16 KB/s moves the credit window in it."""
 
+REFUSAL_S = 1.0
+"""Time for a refusal to reach the client, in seconds."""
+
 CLOSE_GRACE_S = 3.0
 """Time for a client to close its end after we have closed ours, in seconds."""
 
@@ -56,6 +62,7 @@ class Connection:
         principal: Who opened it.
         query: The query of the request that opened it.
         is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
+        is_open: Whether it has not ended.
     """
 
     def __init__(self, sid: str, principal: Principal, request: web.Request, eio: Any) -> None:
@@ -63,6 +70,8 @@ class Connection:
         self.sid, self.principal = sid, principal
         self.query = request.query
         self.is_joined = False
+        self.is_open = True
+        self._bodies: set[asyncio.Timeout] = set()
         self._eio = eio
         self._said_hello = False
         self._transport: asyncio.BaseTransport | None = None
@@ -88,6 +97,26 @@ class Connection:
     def carried_by(self, transport: asyncio.BaseTransport | None) -> None:
         """Note the WebSocket's transport. Polling has none of its own: proxies share theirs."""
         self._transport = transport
+        if transport is None and not self.is_open:
+            self.forget()
+
+    async def read_body(self, request: web.Request) -> bytes:
+        """Read the whole body of a request.
+
+        Raises:
+            ProtocolError: The connection has ended before.
+        """
+        limit = asyncio.timeout(None)
+        self._bodies.add(limit)
+        try:
+            async with limit:
+                return await request.read()
+        except TimeoutError as error:
+            if request.transport is not None:
+                request.transport.abort()  # with half a body, it serves nobody else either
+            raise ProtocolError("The connection has ended.") from error
+        finally:
+            self._bodies.discard(limit)
 
     def send(self, packet: str, attachment: bytes | None = None) -> None:
         """Queue a Socket.IO packet, with its bytes; never waits."""
@@ -105,6 +134,11 @@ class Connection:
         if socket is not None:
             await socket.queue.join()
 
+    def refuse(self) -> None:
+        """Cut the line when the answer that says why has gone out."""
+        self.forget()
+        self._timer = self._loop.call_later(REFUSAL_S, self.abort)
+
     def close(self) -> None:
         """Say goodbye, and cut the line after `CLOSE_GRACE_S`; returns at once."""
         socket = self._eio.sockets.get(self.sid)
@@ -117,12 +151,26 @@ class Connection:
     def abort(self) -> None:
         """Cut the line now: frees what is queued for a client that does not read."""
         self.forget()
+        self._end()
         if isinstance(self._transport, asyncio.Transport):
             self._transport.abort()
         socket = self._eio.sockets.pop(self.sid, None)
         if socket is not None and not socket.closed:
             socket.queue.put_nowait(None)
             self._eio.start_background_task(_end, socket)
+
+    def ended(self) -> None:
+        """Note the end; a WebSocket that is still there is cut after `CLOSE_GRACE_S`."""
+        self.forget()
+        self._end()
+        if self._transport is not None:
+            self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
+
+    def _end(self) -> None:
+        self.is_open = False
+        for limit in self._bodies:
+            if not limit.expired():
+                limit.reschedule(self._loop.time())
 
     def forget(self) -> None:
         """Stop the deadline."""
@@ -151,7 +199,11 @@ class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has
         self._connection: Connection | None = environ.get("ttybridge.connection")
         if self._connection is not None:
             self._connection.carried_by(request.transport)
-        await self.handler(self)
+        try:
+            await self.handler(self)
+        finally:
+            if self._connection is not None:
+                self._connection.carried_by(None)
         return self._sock
 
     async def wait(self) -> str:
@@ -209,6 +261,7 @@ class Engine:
             principal_of: Tells who sent a request that has passed the gate.
         """
         self.connections: dict[str, Connection] = {}
+        self._last: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._join_timeout_s = join_timeout_s
         self._principal_of = principal_of
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -239,7 +292,10 @@ class Engine:
                 raise web.HTTPBadRequest(text="This connection has ended. Connect again.\n")
             if connection.principal.id != self._principal_of(request).id:
                 raise web.HTTPForbidden(text="This connection belongs to somebody else.\n")
-        response: web.StreamResponse = await self.sio.eio.handle_request(request)
+        try:
+            response: web.StreamResponse = await self.sio.eio.handle_request(request)
+        except ConnectionError:  # the client left before its WebSocket was open
+            return web.Response(status=400)
         return response
 
     def end_all_of(self, principal_id: str) -> None:
@@ -263,6 +319,8 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in list(self._last):
+            connection.abort()
         self.connections.clear()
 
     def on_open(self, sid: str, environ: dict[str, Any]) -> None:
@@ -276,7 +334,8 @@ class Engine:
         """Forget an Engine.IO connection."""
         connection = self.connections.pop(sid, None)
         if connection is not None:
-            connection.forget()
+            connection.ended()
+            self._last.add(connection)
             self._closed.set()
 
     async def _translate(self, request: web.Request) -> dict[str, Any]:
@@ -285,16 +344,16 @@ class Engine:
         connection = self.connections.get(request.query.get("sid", ""))
         environ["ttybridge.connection"] = connection
         if request.method == "POST":
-            body = await request.read()
             try:
-                packets = body.decode().split("\x1e")
                 if connection is None:
                     raise ProtocolError("Nobody is connected here.")
+                body = await connection.read_body(request)
+                packets = body.decode().split("\x1e")
                 for packet in packets:
                     connection.check(packet)
             except (ProtocolError, UnicodeDecodeError) as error:
-                log.info("connection closed: malformed packet")
-                if connection is not None:
+                if connection is not None and connection.is_open:
+                    log.info("connection closed: malformed packet")
                     connection.abort()
                 raise web.HTTPBadRequest(text="The packet is malformed.\n") from error
             environ["wsgi.input"] = _Body(body)

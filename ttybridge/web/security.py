@@ -44,8 +44,14 @@ logger = logging.getLogger(__name__)
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 """Where a request that was let through keeps who sent it."""
 
+SHUTDOWN_TIMEOUT_S = 2.0
+"""Time for handlers that still run when the bridge stops, in seconds; aiohttp's default is 60."""
+
 FORM_TIMEOUT_S = 10.0
 """Time for the whole login form to arrive."""
+
+WRONG_TOKEN = b'<p class="wrong" role="alert">This token is wrong.</p>'
+"""Stands before the form of the login page when a wrong token was given."""
 
 
 class Gate:
@@ -104,7 +110,12 @@ class Gate:
             keepalive_s: Seconds that a connection may be quiet, or take for a request head;
                 aiohttp's default is an hour. Longer than the 60 s that proxies keep theirs.
         """
-        return GuardedRunner(app, headers=self._headers, keepalive_timeout=keepalive_s)
+        return GuardedRunner(
+            app,
+            headers=self._headers,
+            keepalive_timeout=keepalive_s,
+            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        )
 
     def add_host(self, name: str, *, scheme: str = "https") -> None:
         """Serve the public name of a tunnel from now on.
@@ -248,6 +259,8 @@ class Gate:
             return _to(self._page_address(request))  # the form's relative addresses need the slash
         if status == 401 and _wants_page(request, facts):
             page = self._login_page if isinstance(self._login_page, bytes) else self._login_page()
+            if decision.is_failed_try:
+                page = page.replace(b"<form", WRONG_TOKEN + b"<form", 1)
             response = web.Response(
                 status=401, body=page, content_type="text/html", charset="utf-8"
             )

@@ -1,0 +1,195 @@
+"""The Engine.IO guard by itself: what ends is cut, whatever its client does."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.conftest import DEADLINE_S
+from ttybridge.core.access import Principal
+from ttybridge.model import Role
+from ttybridge.web import engine as module
+from ttybridge.web.engine import Engine
+
+WEBSOCKET = "EIO=4&transport=websocket"
+POLLING = "EIO=4&transport=polling"
+
+
+class Server:
+    """An engine that serves on a free port, and lets everybody in."""
+
+    def __init__(
+        self, engine: Engine, runner: web.AppRunner, session: aiohttp.ClientSession
+    ) -> None:
+        self.engine, self.runner, self.session = engine, runner, session
+        self.address = f"http://127.0.0.1:{runner.addresses[0][1]}/tty/"
+
+    @property
+    def tcp_connections(self) -> int:
+        """How many TCP connections are open."""
+        return len(self.runner.server.connections) if self.runner.server else 0
+
+    async def connect(self, query: str = WEBSOCKET) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket."""
+        return await self.session.ws_connect(f"{self.address}?{query}", max_msg_size=0)
+
+    async def poll(self, sid: str = "") -> str:
+        """Ask once over polling; open a connection without `sid`."""
+        more = f"&sid={sid}" if sid else ""
+        async with self.session.get(f"{self.address}?{POLLING}{more}") as answer:
+            return await answer.text()
+
+    async def post(self, sid: str, body: str) -> int:
+        """Send packets over polling."""
+        address = f"{self.address}?{POLLING}&sid={sid}"
+        async with self.session.post(address, data=body) as answer:
+            return answer.status
+
+    async def join(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Finish joining, as far as the engine is concerned."""
+        await socket.send_str("40")
+        await eventually(lambda: self.engine.connections, "the connection is known")
+        for connection in self.engine.connections.values():
+            connection.is_joined = True
+
+
+@asynccontextmanager
+async def serving(*, join_timeout_s: float = 10.0) -> AsyncIterator[Server]:
+    """Serve; afterwards no task and no TCP connection may be left."""
+    before = asyncio.all_tasks()
+    owner = Principal(id="somebody", role=Role.OWNER, via="none")
+    engine = Engine(join_timeout_s=join_timeout_s, principal_of=lambda _request: owner)
+
+    async def on_connect(sid: str, environ: object, auth: object = None) -> None:
+        """Let everybody in."""
+
+    engine.sio.on("connect", on_connect)
+    app = web.Application()
+    app.router.add_route("*", "/tty/", engine.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with aiohttp.ClientSession() as session:
+        yield Server(engine, runner, session)
+        started = time.monotonic()
+        await engine.close()
+        await runner.cleanup()
+        assert time.monotonic() - started < 8
+        assert not engine.connections
+    await eventually(lambda: asyncio.all_tasks() <= before, "no task is left")
+
+
+async def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds."""
+    until = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < until, f"{what}: {asyncio.all_tasks()}"
+        await asyncio.sleep(0.01)
+
+
+async def until_closed(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Read until the connection is over."""
+    async with asyncio.timeout(DEADLINE_S):
+        async for _ in socket:
+            pass
+
+
+def fill(server: Server) -> None:
+    """Queue more for every connection than sockets take by themselves."""
+    for connection in server.engine.connections.values():
+        for _ in range(200):
+            connection.send('2["out"]', bytes(200_000))
+
+
+async def test_stopping_cuts_a_client_that_reads_nothing() -> None:
+    async with serving() as server:
+        socket = await server.connect()
+        await server.join(socket)
+        fill(server)
+    await socket.close()
+
+
+async def test_a_connection_without_heartbeats_is_cut_though_it_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PING_INTERVAL_S", 0.3)
+    monkeypatch.setattr(module, "PING_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(module, "CLOSE_GRACE_S", 0.5)
+    async with serving() as server:
+        socket = await server.connect()
+        await server.join(socket)
+        fill(server)
+        await eventually(lambda: not server.engine.connections, "the connection is given up")
+        await eventually(lambda: server.tcp_connections == 0, "its TCP connection is cut")
+        await until_closed(socket)
+
+
+async def test_a_websocket_that_began_as_polling_is_cut_with_its_connection() -> None:
+    async with serving() as server:
+        sid = json.loads((await server.poll())[1:])["sid"]
+        assert await server.post(sid, "40") == 200
+        assert (await server.poll(sid)).startswith("40")
+        socket = await server.connect(f"{WEBSOCKET}&sid={sid}")
+        await socket.send_str("2probe")
+        assert (await socket.receive()).data == "3probe"
+        await socket.send_str("5")
+        connection = server.engine.connections[sid]
+        connection.is_joined = True
+        fill(server)
+        connection.abort()
+        await until_closed(socket)
+        assert sid not in server.engine.sio.eio.sockets
+
+
+async def test_closing_says_goodbye_and_does_not_wait_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_GRACE_S", 0.5)
+    async with serving() as server:
+        listening, deaf = await server.connect(), await server.connect()
+        await server.join(listening)
+        await server.join(deaf)
+        connections = list(server.engine.connections.values())
+        for number in range(200):
+            connections[-1].send(f'2["out",{number}]', bytes(200_000))
+        for connection in connections:
+            connection.close()
+        heard = []
+        async with asyncio.timeout(DEADLINE_S):
+            async for message in listening:
+                heard.append(message.data)
+        assert heard[-1] == "1", "Engine.IO's close is the last packet"
+        await eventually(lambda: not server.engine.connections, "both connections have ended")
+        await until_closed(deaf)
+
+
+async def test_a_body_that_does_not_arrive_ends_with_its_connection() -> None:
+    async with serving(join_timeout_s=0.3) as server:
+        sid = json.loads((await server.poll())[1:])["sid"]
+        port = int(server.address.split(":")[2].split("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /tty/?{POLLING}&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 99"
+        writer.write(f"{head}\r\n\r\n4".encode())
+        async with asyncio.timeout(DEADLINE_S):
+            with suppress(ConnectionError):
+                await reader.read()
+        writer.close()
+
+
+async def test_a_poll_that_waits_is_answered_when_its_connection_ends() -> None:
+    async with serving() as server:
+        sid = json.loads((await server.poll())[1:])["sid"]
+        polling = asyncio.create_task(server.poll(sid))
+        await eventually(lambda: server.engine.connections, "the connection is known")
+        server.engine.end_all_of("nobody")
+        assert server.engine.connections
+        server.engine.end_all_of("somebody")
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(polling, return_exceptions=True)
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
