@@ -20,6 +20,9 @@ CONFIRM_EVERY = 4
 """Input messages of which only the last is confirmed: well below what a client may have under way
 (docs/protocol.md), so that typing never waits and costs one message more in four keys."""
 
+MAX_UNCONFIRMED = 64
+"""Confirmations that may be due at a time; a client that does not wait for them gets fewer."""
+
 CONFIRM_BYTES = 1024
 """Size of an input message that is always confirmed: a paste waits for it."""
 
@@ -181,7 +184,11 @@ class Attachment:
         if large or seq - self._last_confirmed >= CONFIRM_EVERY:
             self._last_confirmed = seq
             # Before writing: what the pty takes at once is reported from within `write`.
-            self._unconfirmed.append((self.terminal.accepted_bytes + len(data), seq))
+            due = self.terminal.accepted_bytes + len(data)
+            if len(self._unconfirmed) < MAX_UNCONFIRMED:
+                self._unconfirmed.append((due, seq))
+            else:
+                self._unconfirmed[-1] = (due, seq)
         self.write(data)
         self._on_written(self.terminal.written_bytes)
 

@@ -143,18 +143,22 @@ class TmuxTerminals:
         if self._exclusive or not any(not t.ended.done() for t in self._live.values()):
             await self._make_sure_it_exists(size)
         terminal = self._attach(client_id, role, size)
-        if await self._finds_no_session(terminal):
-            await self._make_sure_it_exists(size)
-            terminal = self._attach(client_id, role, size)
-        for _ in range(RACE_TRIES):
-            if role is Role.VIEWER or not await self._finds_no_session(terminal):
-                break
-            # The user's `destroy-unattached` ends a session that nobody is attached to, and
-            # with it a server, which for a moment still takes connections.
-            await asyncio.sleep(RACE_PAUSE_S)
-            argv = self._control.target.attach_or_create()
-            terminal = self._terminal(argv, client_id, size)
-        await self._must_draw(terminal)
+        try:
+            if await self._finds_no_session(terminal):
+                await self._make_sure_it_exists(size)
+                terminal = self._attach(client_id, role, size)
+            for _ in range(RACE_TRIES):
+                if role is Role.VIEWER or not await self._finds_no_session(terminal):
+                    break
+                # The user's `destroy-unattached` ends a session that nobody is attached to, and
+                # with it a server, which for a moment still takes connections.
+                await asyncio.sleep(RACE_PAUSE_S)
+                argv = self._control.target.attach_or_create()
+                terminal = self._terminal(argv, client_id, size)
+            await self._must_draw(terminal)
+        except BaseException:  # cancelled, too: nobody else knows of this terminal
+            await terminal.close()
+            raise
         self._live[client_id] = terminal
         return terminal
 
