@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+RESERVED_SIGNALS = 1 << 31 | 1 << 32
+"""Bits of the signals 32 and 33 in a mask of /proc: the C library keeps them for its threads, lets
+nobody set them, and some parents leave them ignored."""
+
 DEADLINE_S = 20.0
 """Longest time that a test waits for one condition, in seconds; usually it takes milliseconds."""
 
