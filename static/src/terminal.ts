@@ -10,7 +10,8 @@ import { pixelsAgree } from "./pixels.ts";
 import { clampSize, type Mode, type WindowSize } from "./protocol.ts";
 
 /** Lines kept above the screen. tmux keeps its own history, a direct command has none but this. */
-const SCROLLBACK_TMUX = 1000;
+/** tmux keeps the history itself; without one of its own, xterm.js leaves no room for a scroll bar. */
+const SCROLLBACK_TMUX = 0;
 const SCROLLBACK_DIRECT = 5000;
 
 /** CAN leaves an escape sequence that was cut off; as a byte, so that half a UTF-8 character goes, too. */

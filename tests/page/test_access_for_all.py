@@ -136,7 +136,10 @@ def test_the_font_size_is_changed_by_keys_and_remembered(
 ) -> None:
     tab = new_tab().open(start_bridge().link)
     before = tab.size()
+    font_size = "() => window.ttybridge.terminal.options.fontSize"
+    usual = tab.page.evaluate(font_size)
     tab.press("Control+Equal", "Control+Equal", "Control+Equal")
+    wait_until(lambda: tab.page.evaluate(font_size) == usual + 3, "three steps")
     wait_until(lambda: tab.size() < before, "fewer, larger characters fit")
     larger = tab.size()
     tab.page.reload()
