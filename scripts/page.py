@@ -55,8 +55,8 @@ def find_tools() -> None:
     if problem:
         raise PageError(
             f"Node {MIN_NODE}+ and npm are needed to build the page from a checkout: {problem}. "
-            "On Debian and Ubuntu: apt-get install nodejs npm. "
-            "The wheel and the sdist contain the built page."
+            "On Debian 12, Ubuntu 24.04 and newer: apt-get install nodejs npm; elsewhere, "
+            f"install Node {MIN_NODE} or newer. The wheel and the sdist contain the built page."
         )
 
 

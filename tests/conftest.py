@@ -170,9 +170,10 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
         environment: Mapping[bytes, bytes] | None = None,
         cwd: Path | None = None,
         preexec_fn: Callable[[], object] | None = None,
+        any_port: bool = True,
     ) -> RunningBridge:
         argv = [sys.executable, "-m", "ttybridge", "-v"]
-        if "--port" not in options:
+        if any_port and "--port" not in options:
             argv += ["--port", "0"]
         if not command and "--container" not in options:
             argv += ["--socket-path", str(tmux.socket)]

@@ -10,6 +10,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from ttybridge.core import environment as env
 from ttybridge.core.access import Credentials
 from ttybridge.core.container import Container
 from ttybridge.core.origin import SecurityPolicy
+from ttybridge.core.stream import least_log_bytes
 from ttybridge.core.throttle import Throttle
 from ttybridge.core.tmux import Target
 from ttybridge.errors import MissingProgramError, TtyBridgeError
@@ -183,23 +185,43 @@ class Bridge:
         """
         stopped = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(self._command_end())
+        tasks: list[asyncio.Task[Any]] = [stopped, ended]
         try:
             await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
                 return None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DELIVERY_S):
-                    await self._hub.wait_until_told()
+            telling = asyncio.create_task(self._tell_everybody())
+            tasks.append(telling)
+            await asyncio.wait([stopped, telling], return_when=asyncio.FIRST_COMPLETED)
             return ended.result()
         finally:
-            for task in (stopped, ended):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(stopped, ended, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tell_everybody(self) -> None:
+        """Wait until all clients have the end: those connected, then those that may come back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_S):
+                await self._hub.wait_until_told()
+        away = sum(a.is_parked for a in self._hub.attachments)
+        if away:
+            log.warning(
+                "the command has ended; waiting up to %.0f s for %d client(s) that lost their"
+                " connection; Ctrl-C ends now",
+                self._config.resume_s,
+                away,
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.resume_s + DELIVERY_S):
+                    await self._hub.wait_until_empty()
 
     async def finish(self, end: End | None) -> Finished:
         """Say what is left, after the context has been left."""
         if self._control is None:
-            message = end.message if end else "Stopped; the command was ended, too."
+            started = self._direct is not None and self._direct.terminal is not None
+            stopped = "Stopped; the command was ended, too." if started else "Stopped."
+            message = end.message if end else stopped
             return Finished(end.status.shell_code if end else 0, message)
         target = self._control.target
         lives = False
@@ -228,7 +250,7 @@ class Bridge:
                 config.command,
                 environment=self._environment,
                 cwd=self._cwd,
-                log_bytes=config.backlog_bytes,
+                log_bytes=max(config.backlog_bytes, least_log_bytes(config.window_bytes)),
                 waits=config.wait,
             )
             return self._direct

@@ -166,10 +166,10 @@ class Config:
     )
     """Whether the browser is opened."""
     verbose: int = option(
-        0, "--verbose", "", "say what happens; twice: every message",
+        0, "--verbose", "", "say what happens; twice: with tracebacks",
         group=Group.OUTPUT, kind=Kind.COUNT, parse=read.integer(0, 2, "a level"), short="-v",
     )
-    """0: warnings; 1: life events too; 2: everything but what is typed and shown."""
+    """0: warnings; 1: life events too; 2: with tracebacks. What is typed and shown is never logged."""
     config_file: Path | None = option(
         None, "--config", "FILE", "configuration file (TOML)",
         group=Group.OUTPUT, parse=read.path, short="-c", in_file=False,

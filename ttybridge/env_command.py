@@ -37,6 +37,7 @@ def run(
     if "--diff" in switches:
         if config.mode is Mode.CONTAINER:
             err.write("In a container the session has the container's environment, not this.\n")
+            return 0
         return _print_diff(config, ours, shows, as_json="--json" in switches, out=out)
     for name in env.too_long(ours):
         err.write(f"ttybridge: warning: {shown(name)} is too long for any program to start with.\n")

@@ -21,6 +21,7 @@ from ttybridge.core.stream import (
     Policy,
     Reset,
     Stream,
+    least_log_bytes,
 )
 from ttybridge.model import End, EndReason, ExitStatus
 
@@ -305,6 +306,36 @@ class TestReplay:
         assert isinstance(reset, Reset)
         assert stream.log.end - reset.offset <= CATCH_UP_BYTES
 
+    def test_a_cut_within_a_prelude_resets_again(self) -> None:
+        stream = shared(BLOCK_BYTES)
+        stream.append(b"\x1b[?1049h\x1b[?2004h" + b"line\r\n" * 50_000)
+        cursor = pausing(stream)
+        reset = stream.take(cursor, 1 << 20)
+        assert isinstance(reset, Reset)
+        for taken in (0, 3):
+            cursor.parked = True
+            stream.resume(cursor, reset.offset + taken)
+            again = stream.take(cursor, 1 << 20)
+            assert isinstance(again, Reset)
+            chunk = stream.take(cursor, 1 << 20)
+            assert isinstance(chunk, Chunk)
+            assert chunk.data == b"\x1b[?1049h\x1b[?2004h"
+
+    @pytest.mark.parametrize("window", [64 * 1024, 512 * 1024, 64 << 20])
+    def test_the_least_log_loses_nothing_for_a_slow_client(self, window: int) -> None:
+        stream = shared(least_log_bytes(window))
+        cursor = pausing(stream, window)
+        produced = 0
+        while not stream.should_pause(0):
+            stream.append(b"x" * 65536)
+            produced += 65536
+            drain(stream, cursor)
+        stream.append(b"x" * 65536)  # what was being read when the pty was paused
+        cursor.parked = True
+        stream.resume(cursor, 0)
+        assert not cursor.lost
+        assert stream.log.end == produced + 65536
+
 
 class TestEnd:
     def test_comes_after_the_last_byte(self) -> None:
@@ -346,11 +377,18 @@ class AnyOrder(RuleBasedStateMachine):
             for window, a in zip(windows, acks, strict=True)
         ]
         self.at: list[int] = [0, 0, 0]
+        self.must_reset = [False, False, False]
         self.now = 0.0
 
     @rule(count=st.integers(1, 150_000))
     def output(self, count: int) -> None:
         data = self.random.randbytes(count)
+        self.everything += data
+        self.stream.append(data)
+
+    @rule()
+    def output_of_modes(self) -> None:
+        data = b"\x1b[?1049h\x1b[?25l\n"
         self.everything += data
         self.stream.append(data)
 
@@ -364,7 +402,9 @@ class AnyOrder(RuleBasedStateMachine):
         if isinstance(item, Reset):
             assert item.offset <= len(self.everything)
             self.at[who] = item.offset
+            self.must_reset[who] = False
         elif isinstance(item, Chunk):
+            assert not self.must_reset[who], "bytes of the log instead of a prelude"
             assert item.offset == self.at[who], "a gap or a repeat"
             if not is_prelude:
                 expected = self.everything[item.offset : item.offset + len(item.data)]
@@ -386,6 +426,7 @@ class AnyOrder(RuleBasedStateMachine):
     def come_back(self, who: int, back: int, reset: bool) -> None:
         if self.cursors[who].parked:
             offset = max(0, self.at[who] - back)
+            self.must_reset[who] |= offset < self.cursors[who].floor
             self.stream.resume(self.cursors[who], offset, reset=reset)
             self.at[who] = offset
 

@@ -55,6 +55,15 @@ CANCEL = b"\x18"
 """CAN: ends an escape sequence that was cut (ECMA-48)."""
 
 
+def least_log_bytes(window: int) -> int:
+    """Return the smallest log in which nothing is lost for clients with this credit.
+
+    It holds what is under way to the slowest, what it is behind when the pty is paused, and what
+    one turn of reading adds to that.
+    """
+    return window + HIGH_BYTES + 2 * BLOCK_BYTES
+
+
 class Policy(Enum):
     """What happens to a cursor that falls behind."""
 
@@ -168,6 +177,8 @@ class Cursor:
     """Where the output begins that came after the client: it has taken part in nothing before."""
     lost: str = ""
     """Why the place is lost (a `Reset.reason`); empty while it is not."""
+    floor: int = 0
+    """Where the place began after the last reset: offsets below it may have been a prelude's."""
     prelude: bytes = field(default=b"", repr=False)
     """Bytes that are sent before the next ones, at the offsets just before them."""
 
@@ -184,7 +195,7 @@ class Stream:
         """Make an empty stream.
 
         Args:
-            log_bytes: Most bytes in the log.
+            log_bytes: Most bytes in the log; see `least_log_bytes`.
             replays: Whether the log is kept for late joiners (a direct command). Otherwise bytes
                 are forgotten when everybody has acknowledged them, and a client that lost its
                 place is repainted by the pty's program (tmux).
@@ -252,7 +263,7 @@ class Stream:
         """
         cursor.parked = False
         cursor.prelude = b""
-        if reset or not self.log.start <= offset <= cursor.sent:
+        if reset or not max(self.log.start, cursor.floor) <= offset <= cursor.sent:
             cursor.lost = "lost"
         if not cursor.lost:
             cursor.sent = cursor.acked = offset
@@ -316,7 +327,7 @@ class Stream:
             if reason == "behind":
                 first = max(first, self.log.end - CATCH_UP_BYTES)
             start, cursor.prelude = self._replay_point(first)
-        cursor.sent = cursor.acked = start
+        cursor.sent = cursor.acked = cursor.floor = start
         cursor.joining = False
         return Reset(start - len(cursor.prelude), reason, hard)
 

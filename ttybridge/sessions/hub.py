@@ -185,6 +185,12 @@ class Hub:
             self._left.clear()
             await self._left.wait()
 
+    async def wait_until_empty(self) -> None:
+        """Wait until nobody is attached, and nobody may come back any more."""
+        while self._attachments:
+            self._left.clear()
+            await self._left.wait()
+
     async def close(self) -> None:
         """Detach everybody and end what was started; a tmux session lives on."""
         self._closing = True
