@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ttybridge.config import Config
 from ttybridge.core.container import MARK
+from ttybridge.core.origin import parse_origin
 from ttybridge.errors import ConfigError
 from ttybridge.model import Secret
 from ttybridge.options import Kind, Option, options_of
@@ -143,7 +144,25 @@ def advice(config: Config) -> tuple[str, ...]:
             )
     if config.no_auth:
         notes.append("There is no token: everyone who has an account here can use this shell.")
+    if not config.no_auth and not config.trusted_proxy and (far := _other_sites(config)):
+        notes.append(
+            f"In a frame of {', '.join(far)} the login is lost: over plain http browsers keep the "
+            "cookie from pages of another site. Use the same host name in both addresses, or https."
+        )
     return tuple(notes)
+
+
+def _other_sites(config: Config) -> tuple[str, ...]:
+    """Return the frame origins that are another site than the bridge's plain http addresses."""
+    names = {name.rpartition("://")[2] for name in (config.host, *config.allow_host)}
+    own = {parsed[1].host for name in names if (parsed := parse_origin(f"http://{name}"))}
+    own |= {"127.0.0.1", "localhost"}
+    parsed_origins = ((text, parse_origin(text)) for text in config.allow_frame)
+    return tuple(
+        text
+        for text, origin in parsed_origins
+        if origin and not (origin[0] == "http" and origin[1].host in own)
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -233,5 +233,5 @@ Object.defineProperty(window, "ttybridge", {
   }),
 });
 
-session.open();
+void view.settled.then(() => session.open());
 view.terminal.focus();

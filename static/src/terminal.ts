@@ -9,10 +9,15 @@ import { copyRequest } from "./osc52.ts";
 import { pixelsAgree } from "./pixels.ts";
 import { clampSize, type Mode, type WindowSize } from "./protocol.ts";
 
-/** Lines kept above the screen. tmux keeps its own history, a direct command has none but this. */
-/** tmux keeps the history itself; without one of its own, xterm.js leaves no room for a scroll bar. */
+/**
+ * Lines kept above the screen. tmux keeps a history of its own, and without one here xterm.js leaves no room for a
+ * scroll bar; a direct command has none but this.
+ */
 const SCROLLBACK_TMUX = 0;
 const SCROLLBACK_DIRECT = 5000;
+
+/** How long connecting waits for the renderer, in milliseconds; a hidden tab may not get it before it is shown. */
+const RENDERER_WAIT_MS = 250;
 
 /** CAN leaves an escape sequence that was cut off; as a byte, so that half a UTF-8 character goes, too. */
 const END_SEQUENCE = new Uint8Array([0x18]);
@@ -42,7 +47,6 @@ export class TerminalView {
   #ptySize: WindowSize | undefined;
   #ownSize: WindowSize = { cols: 80, rows: 24 };
   #isOpen = false;
-  #hasWebgl = false;
   #isTmux = false;
   #fitFrame: number | undefined;
 
@@ -90,7 +94,15 @@ export class TerminalView {
     const observer = new ResizeObserver(() => this.fitSoon());
     observer.observe(box);
     this.#disposables.push({ dispose: () => observer.disconnect() });
+    const late = new Promise<void>((resolve) => setTimeout(resolve, RENDERER_WAIT_MS));
+    this.settled = Promise.race([this.#loadWebgl(), late]);
   }
+
+  /**
+   * Resolves once characters have the size that they keep: the two renderers round it differently, and a
+   * shared window is not to be resized twice by each tab that comes.
+   */
+  readonly settled: Promise<void>;
 
   /** The size that fits the page. */
   get ownSize(): WindowSize {
@@ -100,7 +112,6 @@ export class TerminalView {
   /** Hands output to xterm.js; `parsed` is called once it is worked through. */
   write(data: Uint8Array, parsed: () => void): void {
     this.terminal.write(data, parsed);
-    if (!this.#hasWebgl) void this.#loadWebgl();
   }
 
   /** Makes ready for a repaint, behind all output written before; `hard`: clears everything. */
@@ -169,19 +180,27 @@ export class TerminalView {
 
   /** Loads the WebGL renderer; the built-in one stays where it cannot run or loses its context. */
   async #loadWebgl(): Promise<void> {
-    this.#hasWebgl = true;
+    let isWebgl = false;
     try {
-      if (!(await pixelsAgree(this.box))) return;
-      const { WebglAddon } = await import("@xterm/addon-webgl");
-      const webgl = new WebglAddon();
-      webgl.onContextLoss(() => {
-        webgl.dispose();
-        this.fitSoon();
-      });
-      this.terminal.loadAddon(webgl);
+      if (await pixelsAgree(this.box)) {
+        const { WebglAddon } = await import("@xterm/addon-webgl");
+        const webgl = new WebglAddon();
+        webgl.onContextLoss(() => {
+          webgl.dispose();
+          this.#showRenderer(false);
+        });
+        this.terminal.loadAddon(webgl);
+        isWebgl = true;
+      }
     } catch {
       // No WebGL here: xterm.js draws with the document instead.
     }
+    this.#showRenderer(isWebgl);
+  }
+
+  #showRenderer(isWebgl: boolean): void {
+    this.box.dataset["renderer"] = isWebgl ? "webgl" : "dom";
+    this.#measure();
     this.fitSoon();
   }
 }

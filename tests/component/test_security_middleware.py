@@ -607,6 +607,43 @@ async def test_frames_are_allowed_for_the_configured_origins_only() -> None:
         assert "x-frame-options" not in answer.names()
 
 
+NOTEBOOK = "https://notebook.example"
+
+
+@pytest.mark.parametrize(
+    ("frames", "proto", "expected"),
+    [
+        ((), "http", {"samesite=lax"}),
+        ((), "https", {"samesite=lax", "secure"}),
+        ((NOTEBOOK,), "http", {"samesite=lax"}),
+        ((NOTEBOOK,), "https", {"samesite=none", "secure", "partitioned"}),
+    ],
+)
+async def test_the_cookie_reaches_a_frame_of_another_site_where_that_is_wanted_and_safe(
+    frames: tuple[str, ...], proto: str, expected: set[str]
+) -> None:
+    forwarded = f"X-Forwarded-Proto: {proto}"
+    async with running(frame_origins=frames, trusted_proxies=("127.0.0.1",)) as site:
+        entered = await site.get(f"/?token={TOKEN}", forwarded, "Accept: text/html")
+        value, *attributes = entered["set-cookie"].split("; ")
+        assert {one.lower() for one in attributes} == expected | {
+            "httponly",
+            f"max-age={COOKIE_MAX_AGE_S}",
+        }
+        left = await site.get(
+            "/logout",
+            forwarded,
+            f"Cookie: {value}",
+            f"Origin: {proto}://{site.own}",
+            method="POST",
+        )
+        # A browser drops a cookie only when it is told with the attributes it was set with.
+        assert {one.lower() for one in left["set-cookie"].split("; ")[1:]} == expected | {
+            "httponly",
+            "max-age=0",
+        }
+
+
 async def test_a_failing_handler_shows_nothing_of_itself(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

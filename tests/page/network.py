@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
@@ -257,6 +258,7 @@ class ReverseProxy:
         strips: bool = True,
         forwards: bool = False,
         websockets: Literal["pass", "refuse", "strip"] = "pass",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Begin to serve.
 
@@ -267,10 +269,13 @@ class ReverseProxy:
             forwards: Whether the proxy names itself to the bridge as the Host, and the browser's
                 Host in X-Forwarded-Host; otherwise Host is passed on.
             websockets: What becomes of upgrades; `strip` passes them on as plain requests.
+            tls: The certificate with which it serves https.
         """
         self._bridge = f"127.0.0.1:{bridge_port}"
         self._prefix, self._strips, self._forwards = prefix, strips, forwards
         self._websockets = websockets
+        self._tls = tls
+        self._scheme = "https" if tls else "http"
         self.websockets_seen = 0
         self._loop = _Loop()
         self.port = self._loop.wait(self._start())
@@ -278,7 +283,7 @@ class ReverseProxy:
     def link(self, token: str = "") -> str:
         """Return the link of the page behind this proxy."""
         query = f"?token={token}" if token else ""
-        return f"http://127.0.0.1:{self.port}{self._prefix}/{query}"
+        return f"{self._scheme}://127.0.0.1:{self.port}{self._prefix}/{query}"
 
     def close(self) -> None:
         """Stop serving."""
@@ -295,13 +300,16 @@ class ReverseProxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         port: int = self._runner.addresses[0][1]
         return port
 
     async def _stop(self) -> None:
         await self._client.close()
+        for connection in self._runner.server.connections if self._runner.server else []:
+            if connection.transport is not None:
+                connection.transport.abort()  # an orderly end of TLS would outlast this loop
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -313,7 +321,7 @@ class ReverseProxy:
         headers = request.headers.copy()
         if self._forwards:
             headers["X-Forwarded-Host"] = headers["Host"]
-            headers["X-Forwarded-Proto"] = "http"
+            headers["X-Forwarded-Proto"] = self._scheme
             headers["X-Forwarded-For"] = request.remote or ""
             headers["Host"] = self._bridge
         is_upgrade = headers.get("Upgrade", "").lower() == "websocket"

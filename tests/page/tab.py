@@ -53,6 +53,8 @@ ALL_LINES = """() => {
     buffer.getLine(y)?.translateToString(true) ?? "");
 }"""
 
+RENDERER = "() => document.querySelector('#terminal').dataset.renderer ?? ''"
+
 CELLS = """([row, from, count]) => {
   const buffer = window.ttybridge.terminal.buffer.active;
   const line = buffer.getLine(buffer.baseY + row);
@@ -98,6 +100,7 @@ class Tab:
         """Open a link and wait until the terminal is connected and shows something."""
         self.page.goto(link)
         self.wait_for_state("connected")
+        wait_until(self.renderer, "the renderer is chosen: its characters have the final size")
         wait_until(lambda: any(self.screen()) or self.offset() > 0, "the terminal shows something")
         return self
 
@@ -108,6 +111,10 @@ class Tab:
     def wait_for_state(self, *states: str) -> None:
         """Wait until the page is in one of the states."""
         wait_until(lambda: self.state() in states, f"the page is {' or '.join(states)}")
+
+    def renderer(self) -> str:
+        """Return what draws the terminal, `webgl` or `dom`; empty while that is open."""
+        return str(self.page.evaluate(RENDERER))
 
     def offset(self) -> int:
         """Return the count of output bytes that the page has taken in."""
@@ -184,9 +191,13 @@ class Tab:
         tmux 3.3a tells programs of a new size some time after it has taken it itself.
         """
         cols, rows = self.size()
-        asks = f"until stty size | grep -qx '{rows - 1} {cols}'; do sleep 0.1; done"
-        self.run(f"{asks}; clear; echo fits-$(({rows}+{cols}))")
-        self.wait_for(f"^fits-{rows + cols}$")
+
+        def fits() -> bool:
+            self.run("clear; stty size; echo asked-$((1))")
+            self.wait_for("^asked-1$")
+            return self.row_of(f"^{rows - 1} {cols}$") is not None
+
+        wait_until(fits, f"the window has {cols} columns and {rows - 1} rows")
 
     def paste(self, text: str) -> None:
         """Put a text on the browser's clipboard and press the browser's keys for pasting."""

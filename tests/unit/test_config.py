@@ -415,6 +415,23 @@ def test_open_doors_come_with_advice() -> None:
     assert "no token" in " ".join(settings.advice(made(["--no-auth"])))
 
 
+@pytest.mark.parametrize(
+    ("args", "is_told"),
+    [
+        (["--allow-frame", "http://localhost:8888"], False),
+        (["--allow-frame", "http://127.0.0.1:8888"], False),
+        (["--allow-frame", "http://lab:8888", "--allow-host", "lab:8080"], False),
+        (["--allow-frame", "http://lab:8888"], True),
+        (["--allow-frame", "https://localhost:8888"], True),
+        (["--allow-frame", "https://h", "--trusted-proxy", "127.0.0.1"], False),
+        (["--allow-frame", "https://h", "--no-auth"], False),
+    ],
+)
+def test_a_frame_of_another_site_comes_with_advice(args: list[str], is_told: bool) -> None:
+    notes = " ".join(settings.advice(made(args)))
+    assert ("same host name" in notes) == is_told
+
+
 def test_the_help_fits_a_screen_and_names_every_option() -> None:
     text = manual.help_text(arguments.BRIDGE)
     lines = text.splitlines()

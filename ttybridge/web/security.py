@@ -33,6 +33,7 @@ from ttybridge.core.origin import (
     RequestFacts,
     SecurityPolicy,
     Tunnel,
+    check_host,
 )
 from ttybridge.core.throttle import MAX_DELAY_S, Throttle
 from ttybridge.errors import AccessDenied, ConfigError
@@ -205,7 +206,8 @@ class Gate:
             if self._on_logout is not None:
                 await self._on_logout(principal.id)
         response = _to(self._page_address(request))
-        self._set_cookie(response, "", max_age_s=0, secure=False)
+        scheme = check_host(facts_of(request, self._policy, self._cookie_name), self._policy).scheme
+        self._set_cookie(response, "", max_age_s=0, secure=scheme == "https")
         return response
 
     def _enter(self, request: web.Request, decision: Decision) -> web.StreamResponse:
@@ -230,15 +232,19 @@ class Gate:
     ) -> None:
         # No Path: the browser takes the folder of this address, which is the page's under any
         # base path. Lax, not Strict: the link is opened from chats and mails, and a Strict cookie
-        # is not sent in the redirect that follows.
+        # is not sent in the redirect that follows. A frame in a page of another site gets only a
+        # cookie of SameSite=None, which browsers take with Secure alone; Partitioned keeps it to
+        # frames in that one site, and is not refused with the cookies that follow people around.
+        is_framed = secure and bool(self._policy.frame_origins)
         jar = SimpleCookie({self._cookie_name: value})
         morsel = jar[self._cookie_name]
         morsel["max-age"] = str(max_age_s)
         morsel["httponly"] = True
-        morsel["samesite"] = "Lax"
+        morsel["samesite"] = "None" if is_framed else "Lax"
         if secure:
             morsel["secure"] = True
-        response.headers.add("Set-Cookie", morsel.OutputString())
+        partition = "; Partitioned" if is_framed else ""  # in http.cookies from Python 3.14 on
+        response.headers.add("Set-Cookie", morsel.OutputString() + partition)
 
     async def _refuse(
         self, request: web.Request, facts: RequestFacts, decision: Decision
