@@ -5,47 +5,39 @@ import contextlib
 import logging
 import os
 import secrets
-import shlex
-import shutil
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
-from ttybridge import __version__, logs
+from ttybridge import logs
 from ttybridge.adapters.pty import Pty, find_program
-from ttybridge.adapters.signals import stop_signals
-from ttybridge.adapters.tmux_control import TmuxControl
+from ttybridge.adapters.signals import ends_before, stop_signals
+from ttybridge.adapters.tmux_control import TmuxControl, find_engine
 from ttybridge.config import Config
 from ttybridge.core import environment as env
-from ttybridge.core.access import Credentials
 from ttybridge.core.container import Container
-from ttybridge.core.origin import SecurityPolicy
+from ttybridge.core.shell import for_any_shell
 from ttybridge.core.stream import least_log_bytes
-from ttybridge.core.throttle import Throttle
 from ttybridge.core.tmux import Target
-from ttybridge.errors import MissingProgramError, TtyBridgeError
+from ttybridge.errors import TerminalError, TtyBridgeError
 from ttybridge.model import End, Mode
 from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.hub import Hub, Terminals
 from ttybridge.sessions.tmux import TmuxTerminals
-from ttybridge.web.app import make_app
-from ttybridge.web.assets import Page, load_page
-from ttybridge.web.colab import ColabEntrance
-from ttybridge.web.engine import Engine
-from ttybridge.web.events import Events
+from ttybridge.web.assets import load_page
 from ttybridge.web.listen import bind
-from ttybridge.web.security import Gate
+from ttybridge.web.server import serve
 
 log = logging.getLogger(__name__)
 
+ASKING_S = 5.0
+"""Time for tmux to say whether the session lives on, in seconds: a container engine takes one or
+two on busy processors."""
+
 DELIVERY_S = 10.0
 """Time for the connected clients to get the last output of a direct command, in seconds."""
-
-GOODBYE_S = 1.0
-"""Time for the clients' connections to close when the bridge stops, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ class Finished:
     """What is left when the bridge has stopped."""
 
     status: int
-    """Exit status: 0, or the direct command's own."""
+    """Exit status: 0, the direct command's own, or 130 when it was stopped while starting."""
     message: str
     """What to say, in one line."""
 
@@ -96,10 +88,19 @@ async def _serve(
     config: Config, snapshot: Mapping[bytes, bytes], announce: Callable[[Started], None]
 ) -> Finished:
     with stop_signals() as stop:
-        async with Bridge(config, snapshot) as bridge:
+        bridge = Bridge(config, snapshot)
+        async with contextlib.AsyncExitStack() as stack:
+            starting = asyncio.create_task(stack.enter_async_context(bridge))
+            if not await ends_before(starting, stop):
+                # What it started is stopped in there, or by the stack if it was just up.
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return Finished(130, "Stopped before it was up.")
+            await starting
             announce(bridge.started)
             end = await bridge.wait(stop)
-        return await bridge.finish(end)
+            stop.clear()  # from here on, Ctrl-C means that somebody does not want to wait
+        return await bridge.finish(end, stop)
 
 
 class Bridge:
@@ -119,7 +120,7 @@ class Bridge:
             snapshot: The environment for the session.
         """
         self._config = config
-        cwd = str(config.directory.absolute())
+        cwd = _absolute(config.directory)
         environment = env.pty_environment(snapshot, cwd=os.fsencode(cwd))
         dropped = env.too_long(environment)
         self._environment = {n: v for n, v in environment.items() if n not in dropped}
@@ -159,7 +160,7 @@ class Bridge:
             )
             stack.push_async_callback(hub.close)
             notes = await hub.start()
-            await stack.enter_async_context(_web(config, hub, page, token, port, sockets))
+            await stack.enter_async_context(serve(config, hub, page, token, port, sockets))
             self._hub = hub
             self._stack = stack.pop_all()
         address = f"http://{_shown_host(config.host)}:{port}{config.base_path}/"
@@ -216,25 +217,50 @@ class Bridge:
                 async with asyncio.timeout(self._config.resume_s + DELIVERY_S):
                     await self._hub.wait_until_empty()
 
-    async def finish(self, end: End | None) -> Finished:
-        """Say what is left, after the context has been left."""
+    async def finish(self, end: End | None, hurry: asyncio.Event) -> Finished:
+        """Say what is left, after the context has been left.
+
+        Args:
+            end: The end of the direct command.
+            hurry: Set when nobody wants to wait for tmux to be asked.
+        """
         if self._control is None:
             started = self._direct is not None and self._direct.terminal is not None
             stopped = "Stopped; the command was ended, too." if started else "Stopped."
             message = end.message if end else stopped
             return Finished(end.status.shell_code if end else 0, message)
         target = self._control.target
-        lives = False
-        with contextlib.suppress(TtyBridgeError):
-            lives = await self._control.has_session()
+        try:
+            lives = await self._lives(self._control, hurry)
+        except TtyBridgeError as error:
+            message = f"Stopped. Whether the tmux session lives on is not known: {error.message}"
+            return Finished(0, message)
         if not lives:
             return Finished(0, "Stopped. The tmux session had ended.")
         attach = [*target.base, "attach", "-t", target.exact]
         if self._container is not None:
             attach = [self._container.engine, "exec", "-it", self._container.name, *attach]
         return Finished(
-            0, f"Stopped. The tmux session {target.session!r} lives on: {shlex.join(attach)}"
+            0, f"Stopped. The tmux session {target.session!r} lives on: {for_any_shell(attach)}"
         )
+
+    async def _lives(self, control: TmuxControl, hurry: asyncio.Event) -> bool:
+        """Ask whether the tmux session exists.
+
+        Raises:
+            TtyBridgeError: It cannot be known.
+        """
+        asking = asyncio.create_task(control.has_session())
+        try:
+            async with asyncio.timeout(ASKING_S):
+                if not await ends_before(asking, hurry):
+                    raise TerminalError("tmux was not asked.")
+            return asking.result()
+        except TimeoutError as error:
+            raise TerminalError(f"tmux did not answer within {ASKING_S:.0f} s.") from error
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     async def _command_end(self) -> End:
         """Wait for the end of the direct command; for ever where there is none."""
@@ -261,14 +287,19 @@ class Bridge:
             socket_path=str(config.socket_path or ""),
         )
         if config.container:
-            engine = _engine(config.container_engine, self._environment)
+            engine = find_engine(config.container_engine, self._environment)
             self._container = Container(engine, config.container)
         self._control = TmuxControl(
             target, environment=self._environment, cwd=self._cwd, container=self._container
         )
+
+        def only_attaches(argv: Sequence[str]) -> bool:
+            # An exclusive client does, too: the session is there when somebody joins.
+            return config.exclusive or "new-session" not in argv
+
         return TmuxTerminals(
             self._control,
-            Pty.spawn,
+            partial(Pty.spawn, elsewhere=only_attaches),
             environment=self._environment,
             cwd=self._cwd,
             exclusive=config.exclusive,
@@ -278,76 +309,22 @@ class Bridge:
         )
 
 
-@contextlib.asynccontextmanager
-async def _web(
-    config: Config,
-    hub: Hub,
-    page: Page,
-    token: str | None,
-    port: int,
-    sockets: list[socket.socket],
-) -> AsyncIterator[None]:
-    """Serve the web application on bound sockets; on leaving, say goodbye to everybody."""
+def _absolute(directory: Path) -> str:
+    """Return a folder's full path.
 
-    async def on_logout(session_id: str) -> None:
-        engine.end_all_of(session_id)
-        await colab.end_all_of(session_id)
-
-    policy = SecurityPolicy(
-        port=port,
-        bound_host=config.host,
-        allow_hosts=config.allow_host,
-        trusted_proxies=config.trusted_proxy,
-        frame_origins=config.allow_frame,
-        base_path=config.base_path,
-        public_files=frozenset(f"/{name}" for name in page.public),
-    )
-    credentials = Credentials(token, new_id=lambda: secrets.token_urlsafe(18))
-    gate = Gate(policy, credentials, Throttle(), page.login, on_logout=on_logout)
-    engine = Engine(join_timeout_s=config.join_timeout_s, principal_of=gate.principal_of)
-    events = Events(hub, engine, title=_title(config), version=__version__)
-    colab = ColabEntrance(hub, gate.principal_of)
-    app = make_app(gate, page, events, colab, base_path=config.base_path)
-    runner = gate.runner(app)
-    await runner.setup()
+    Raises:
+        TerminalError: It is below the current folder, which is gone.
+    """
     try:
-        for listener in sockets:
-            await web.SockSite(runner, listener).start()
-        yield
-    finally:
-        for site in list(runner.sites):
-            await site.stop()
-        await events.close()
-        await colab.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                await engine.wait_closed()
-        await engine.close()
-        await runner.cleanup()
+        return str(directory.absolute())
+    except FileNotFoundError as error:
+        raise TerminalError(
+            "The current folder has been removed.",
+            hint="Change to another one, or give one with --cwd.",
+        ) from error
 
 
 def _shown_host(host: str) -> str:
     if host in ("0.0.0.0", "::", ""):  # noqa: S104  (compared, not bound)
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _title(config: Config) -> str:
-    what = shlex.join(config.command) if config.command else config.session
-    return f"{what} on {socket.gethostname()}"
-
-
-def _engine(choice: str, environment: Mapping[bytes, bytes]) -> str:
-    """Return the container engine to use.
-
-    Raises:
-        MissingProgramError: There is none.
-    """
-    path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
-    names = ("docker", "podman") if choice == "auto" else (choice,)
-    for name in names:
-        if shutil.which(name, path=path):
-            return name
-    raise MissingProgramError(
-        f"{' or '.join(names)} was not found.", hint="Install one, or leave --container out."
-    )

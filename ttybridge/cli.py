@@ -6,6 +6,7 @@ a subcommand prints.
 """
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments after the program's name; those of the process by default.
     """
-    # First of all, before anything can change the environment.
+    _print_whatever_it_is()
+    # Before anything can change the environment.
     snapshot = take_snapshot()
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in snapshot.items()}
     # Programs that are started from here, and the terminal, have no use for the token.
@@ -56,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # flushes what is left.
         _discard_output()
         return 0
+
+
+def _print_whatever_it_is() -> None:
+    """Have characters escaped that the encoding of stdout or stderr lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def take_snapshot() -> dict[bytes, bytes]:

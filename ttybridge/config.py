@@ -169,7 +169,7 @@ class Config:
         0, "--verbose", "", "say what happens; twice: with tracebacks",
         group=Group.OUTPUT, kind=Kind.COUNT, parse=read.integer(0, 2, "a level"), short="-v",
     )
-    """0: warnings; 1: life events too; 2: with tracebacks. What is typed and shown is never logged."""
+    """0: warnings; 1: life events too; 2: with tracebacks. Typed and shown text is never logged."""
     config_file: Path | None = option(
         None, "--config", "FILE", "configuration file (TOML)",
         group=Group.OUTPUT, parse=read.path, short="-c", in_file=False,

@@ -13,13 +13,13 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import DEADLINE_S, RESERVED_SIGNALS, ROOT
-from ttybridge.adapters.pty import READ_BYTES, Pty
+from ttybridge.adapters.pty import READ_BYTES, UNKNOWN, Pty
 from ttybridge.errors import MissingProgramError, TerminalError
 from ttybridge.model import ExitStatus, WindowSize
 
@@ -621,3 +621,68 @@ async def test_without_pidfd_a_thread_waits_for_the_child(
     await other.until_shown(b"ready")
     await other.pty.close()
     assert state_of(other.pty.pid) == ""
+
+
+@pytest.fixture
+def reaped_by_the_kernel() -> Iterator[None]:
+    """Have SIGCHLD ignored: nobody learns how a child ended."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("reaped_by_the_kernel")
+@pytest.mark.parametrize("pidfd", [True, False])
+async def test_a_child_that_somebody_else_reaps_ends_with_all_its_output(
+    start: Start, monkeypatch: pytest.MonkeyPatch, pidfd: bool
+) -> None:
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open")
+    child = start("sh", "-c", "seq 1 1000; exit 9")
+    assert await child.end() == UNKNOWN
+    assert child.output.endswith(b"1000\r\n")
+    other = start("sh", "-c", "echo ready; sleep 30")
+    await other.until_shown(b"ready")
+    async with asyncio.timeout(DEADLINE_S):
+        await other.pty.close()
+    assert state_of(other.pty.pid) == ""
+
+
+@pytest.mark.usefixtures("reaped_by_the_kernel")
+async def test_a_program_that_cannot_run_is_the_same_error_when_somebody_else_reaps_it(
+    start: Start, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/nowhere/interpreter\n")
+    program.chmod(0o755)
+    with pytest.raises(TerminalError, match="could not be started: No such file or directory"):
+        start(str(program))
+
+
+async def test_only_what_may_run_elsewhere_starts_in_the_root_when_its_folder_is_gone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "folder"
+
+    async def where(program: str) -> bytes:
+        output, ended = bytearray(), asyncio.Event()
+        pty = Pty.spawn(
+            [program],
+            environment=ENVIRONMENT,
+            cwd=str(folder),
+            size=SIZE,
+            on_output=output.extend,
+            on_written=lambda count: None,
+            on_end=lambda status: ended.set(),
+            elsewhere=lambda argv: argv[0] == "pwd",
+        )
+        async with asyncio.timeout(DEADLINE_S):
+            await ended.wait()
+            await pty.close()
+        return bytes(output).strip()
+
+    assert await where("pwd") == b"/"
+    with pytest.raises(TerminalError, match="is not a folder"):
+        await where("true")
+    folder.mkdir()
+    assert await where("pwd") == os.fsencode(folder.resolve())

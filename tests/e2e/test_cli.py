@@ -86,6 +86,29 @@ def test_wrong_options_are_listed_on_stderr_with_status_2(ttybridge: Ttybridge) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_output_cannot_encode_is_escaped(ttybridge: Ttybridge, encoding: str) -> None:
+    env = {b"PYTHONIOENCODING": encoding.encode(), b"UNUSUAL": "→é".encode(), b"\xff": b"\xff"}
+    for argv in (["--help"], ["env", "--values"], ["env", "--help"], ["--\udce9→"]):
+        done = ttybridge(*argv, env=env, encoding=encoding)
+        assert done.returncode == (2 if argv[0].startswith("--\udce9") else 0), done.stderr
+        assert "Traceback" not in done.stderr
+    shown = ttybridge("env", "--values", env=env, encoding=encoding).stdout
+    escaped = "→é".encode(encoding, "backslashreplace").decode(encoding)
+    assert f"UNUSUAL={escaped}\n" in shown
+
+
+def test_the_banner_and_the_goodbye_are_escaped_where_the_output_is_ascii(
+    start_bridge: StartBridge,
+) -> None:
+    bridge = start_bridge("--session", "naïve", env={"PYTHONIOENCODING": "ascii"})
+    assert LINK.fullmatch(bridge.link)
+    assert bridge.stop() == 0
+    wait_until(lambda: "lives on: tmux" in bridge.log, "the goodbye")
+    assert r"\xb7 tmux session na\xefve" in bridge.log
+    assert "Traceback" not in bridge.log
+
+
 def test_env_lists_exactly_what_the_process_was_started_with(ttybridge: Ttybridge) -> None:
     nasty = {
         b"NEWLINE": b"a\nb\n",

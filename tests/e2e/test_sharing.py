@@ -265,6 +265,62 @@ async def test_a_conf_that_ends_unattached_sessions_gets_a_new_one_with_each_fir
     assert bridge.stop() == 0
 
 
+def own_unattached(tmux: Tmux) -> str:
+    """Return what the session itself says about having no clients."""
+    return tmux("show-options", "-v", "-t", "=0:", "destroy-unattached")
+
+
+def comparable(environment: str) -> set[str]:
+    """Return the lines of `env`, less those in which any two shells differ.
+
+    The first window's is a login shell, whose start-up files may set PATH.
+    """
+    own = ("PATH=", "_=", "SHLVL=", "TMUX_PANE=", "PWD=", "OLDPWD=", "COLUMNS=", "LINES=")
+    return {line for line in environment.splitlines() if not line.startswith(own)}
+
+
+async def test_such_a_conf_gets_the_bridges_environment_on_a_server_with_another_session(
+    start_bridge: StartBridge, tmux: Tmux, terminals: Terminals, tmp_path: Path
+) -> None:
+    conf = tmp_path / "their.conf"
+    conf.write_text("set -g destroy-unattached on\n")
+    command = ("tmux", "-S", str(tmux.socket), "-f", str(conf), "new-session", "-s", "other")
+    theirs = terminals.run(*command)
+    wait_until(lambda: tmux.clients("other"), "the other session")
+    bridge = start_bridge(env={ONLY_OURS: "5"})
+    for round_number in range(2):
+        if round_number == 0:
+            assert tmux("has-session", "-t", "=0") == ""
+        first = tmp_path / f"first{round_number}"
+        async with await PageClient.join(bridge) as page:
+            assert page.refused is None
+            assert own_unattached(tmux) == ""
+            await say(page, f"env > {first}.part; mv {first}.part {first}")
+            await eventually(first.exists, "the first window's environment")
+            new_window = comparable(shell(tmux, "env"))
+            assert f"{ONLY_OURS}=5" in new_window
+            assert comparable(first.read_text()) == new_window
+            await page.leave()
+        ended = "the session's end, as the conf says"
+        await eventually(lambda: tmux("list-sessions", "-F", "#S") == "other", ended)
+    assert theirs.is_alive
+
+
+async def test_a_session_with_a_setting_of_its_own_outlives_the_take_over_and_gets_it_back(
+    start_bridge: StartBridge, tmux: Tmux, terminals: Terminals
+) -> None:
+    command = ("tmux", "-S", str(tmux.socket), "new-session", "-s", "0")
+    theirs = terminals.run(*command)
+    wait_until(lambda: tmux.clients(), "the session")
+    tmux("set-option", "-t", "=0:", "destroy-unattached", "on")
+    pane = tmux("list-panes", "-t", "=0:", "-F", "#{pane_pid}")
+    bridge = start_bridge()
+    await eventually(lambda: not theirs.is_alive, "the take-over")
+    async with await PageClient.join(bridge):
+        assert tmux("list-panes", "-t", "=0:", "-F", "#{pane_pid}") == pane
+        assert own_unattached(tmux) == "on"
+
+
 @pytest.mark.parametrize("server_runs", [False, True])
 async def test_a_program_in_tmux_copies_to_the_clients_clipboard(
     start_bridge: StartBridge, tmux: Tmux, server_runs: bool

@@ -31,6 +31,9 @@ RETRY_S, RETRY_MAX_S = 0.005, 0.25
 """First and longest pause after writes that took nothing although the pty said that it would, in
 seconds; doubled each time, so that waiting for a child that never reads costs nothing."""
 
+UNKNOWN = ExitStatus(code=255)
+"""Status of a child that somebody else has reaped; asyncio says the same of its own."""
+
 HANGUP_GRACE_S = 2.0
 """Time for a child to end after SIGHUP before it is killed, in seconds."""
 
@@ -80,6 +83,7 @@ class Pty:
         on_output: Callable[[bytes], None],
         on_written: Callable[[int], None],
         on_end: Callable[[ExitStatus], None],
+        elsewhere: Callable[[Sequence[str]], bool] = lambda argv: False,
     ) -> "Pty":
         """Start a program on a new pty.
 
@@ -91,12 +95,15 @@ class Pty:
             on_output: Gets the output, in order, never empty.
             on_written: Gets the count of all input bytes that the pty has taken so far.
             on_end: Called once, when the child has ended and all its output has been given.
+            elsewhere: Tells of `argv` whether it may run in `/` when `cwd` is gone.
 
         Raises:
             MissingProgramError: There is no such program.
             TerminalError: It cannot be started.
         """
         program = find_program(argv[0], environment)
+        if elsewhere(argv):
+            cwd = existing_folder(cwd)
         _check(argv, environment, cwd)
         try:
             with warnings.catch_warnings():
@@ -220,12 +227,10 @@ class Pty:
             self._shut()
             self._on_end(self._status.result())
 
-    def _on_child_end(self, status: int) -> None:
-        if self._status.done():
-            return
-        code = os.waitstatus_to_exitcode(status)
-        self._status.set_result(ExitStatus(signal=-code) if code < 0 else ExitStatus(code=code))
-        self._read_rest()
+    def _on_child_end(self, status: ExitStatus) -> None:
+        if not self._status.done():
+            self._status.set_result(status)
+            self._read_rest()
 
     def _write_some(self) -> None:
         before = self._written
@@ -274,8 +279,8 @@ class Pty:
             return
 
         def reap() -> None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+            status = _reap(self.pid, os.WNOHANG)
+            if status is not None:
                 self._loop.remove_reader(descriptor)
                 os.close(descriptor)
                 self._on_child_end(status)
@@ -283,9 +288,26 @@ class Pty:
         self._loop.add_reader(descriptor, reap)
 
     def _wait_in_thread(self) -> None:
-        _, status = os.waitpid(self.pid, 0)
+        status = _reap(self.pid, 0) or UNKNOWN
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
             self._loop.call_soon_threadsafe(self._on_child_end, status)
+
+
+def _reap(pid: int, options: int) -> ExitStatus | None:
+    """Reap a child: how it ended, `UNKNOWN` when it is gone, None when it runs (`WNOHANG`)."""
+    try:
+        reaped, status = os.waitpid(pid, options)
+    except ChildProcessError:  # SIGCHLD is ignored, or something else waits for every child
+        return UNKNOWN
+    if not reaped:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return ExitStatus(signal=-code) if code < 0 else ExitStatus(code=code)
+
+
+def existing_folder(cwd: str) -> str:
+    """Return `cwd` while one can work in it, otherwise `/`."""
+    return cwd if os.access(f"{cwd}/.", os.X_OK) else "/"
 
 
 def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) -> None:
@@ -299,6 +321,15 @@ def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) ->
         raise TerminalError(f"{argv[0]!r} cannot be given a text with a zero byte in it.")
     if any(not name or b"=" in name for name in environment):
         raise TerminalError(f"{argv[0]!r} cannot be given a variable of such a name.")
+    check_folder(cwd)
+
+
+def check_folder(cwd: str) -> None:
+    """Refuse a working directory that is gone.
+
+    Raises:
+        TerminalError: It is not a folder.
+    """
     if not Path(cwd).is_dir():
         raise TerminalError(
             f"The working directory {cwd!r} is not a folder.",
@@ -314,8 +345,9 @@ def _clean_up(error: OSError) -> None:
         if isinstance(process, ptyprocess.PtyProcess):
             process.fileobj.close()
             process.closed = True
-            os.kill(process.pid, signal.SIGKILL)
-            os.waitpid(process.pid, 0)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            _reap(process.pid, 0)
         elif "exec_err_pipe_read" in left:  # fork failed: its pipe is still open
             os.close(left["exec_err_pipe_read"])
             os.close(left["exec_err_pipe_write"])

@@ -1,9 +1,13 @@
 """Runs tmux commands, on this machine or in a container."""
 
 import asyncio
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+from ttybridge.adapters.pty import check_folder, existing_folder
 from ttybridge.core import environment as env
 from ttybridge.core import tmux
 from ttybridge.core.container import Container, explain_failure
@@ -41,19 +45,23 @@ class TmuxControl:
         environment: Mapping[bytes, bytes],
         cwd: str,
         container: Container | None = None,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         """Remember how to run tmux.
 
         Args:
             target: The server and the session.
             environment: Environment of the commands, and of the session.
-            cwd: Working directory of the commands, and of a new session.
+            cwd: Working directory of the commands, and of a new session. Commands run in `/`
+                when it is gone.
             container: Where tmux runs; None for this machine.
+            deadline_s: Longest time one command may take, in seconds.
         """
         self.target = target
         self._environment = dict(environment)
         self._cwd = cwd
         self._container = container
+        self._deadline_s = deadline_s
 
     async def check_version(self) -> None:
         """Check that tmux is there and new enough.
@@ -95,9 +103,33 @@ class TmuxControl:
         await self._must(self.target.source_stdin(), commands)
 
     async def create(self, size: WindowSize, running: Mapping[bytes, bytes]) -> None:
-        """Create the session on a running server, with exactly our environment."""
+        """Create the session on a running server, with exactly our environment.
+
+        It is kept without clients until `give_unattached_back("")`.
+
+        Raises:
+            TerminalError: tmux refused, or the working directory is gone.
+        """
+        check_folder(self._cwd)
         commands = tmux.environment_commands(self.target, self._environment, running)
         await self._must(self.target.create(size, self._cwd), commands)
+
+    async def keep_unattached(self) -> str | None:
+        """Keep the session without clients, where the user's `destroy-unattached` would end it.
+
+        Returns:
+            The session's own setting, empty when it has none; None when nothing was changed.
+        """
+        now = await self.run(self.target.show_unattached(own=False))
+        if now.status != 0 or now.output.strip() in (b"", b"off"):
+            return None
+        own = await self.run(self.target.show_unattached(own=True))
+        await self._must(self.target.set_unattached("off"), b"")
+        return own.output.decode(errors="replace").strip()
+
+    async def give_unattached_back(self, own: str) -> None:
+        """Set the session's own `destroy-unattached` as it was; it may have ended meanwhile."""
+        await self.run(self.target.set_unattached(own or None))
 
     async def let_programs_copy(self) -> None:
         """Let programs in tmux copy to the clients' clipboards."""
@@ -114,7 +146,7 @@ class TmuxControl:
 
         Raises:
             MissingProgramError: The program, or the container's engine, is not there.
-            TerminalError: It did not end within `DEADLINE_S`, or there is no such container.
+            TerminalError: It did not end within the deadline, or there is no such container.
         """
         if self._container is not None:
             argv = self._container.exec_plain(argv)
@@ -141,14 +173,13 @@ class TmuxControl:
             )
 
     async def _spawn(self, argv: Sequence[str], stdin: bytes) -> Result:
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, command = await loop.subprocess_exec(
+                _Command,
                 *argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
                 env=self._environment,
-                cwd=self._cwd,
+                cwd=existing_folder(self._cwd),
                 start_new_session=True,  # Ctrl-C at the bridge's terminal is not for it
             )
         except FileNotFoundError as error:
@@ -158,19 +189,66 @@ class TmuxControl:
             ) from error
         except OSError as error:
             raise TerminalError(f"{argv[0]} could not be started: {error.strerror}.") from error
+        stdin_pipe = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                output, errors = await process.communicate(stdin)
+            async with asyncio.timeout(self._deadline_s):
+                stdin_pipe.write(stdin)
+                stdin_pipe.write_eof()
+                await asyncio.shield(command.ended)
         except TimeoutError as error:
             raise TerminalError(
-                f"{argv[0]} did not answer within {DEADLINE_S:.0f} s.",
+                f"{argv[0]} did not answer within {self._deadline_s:.0f} s.",
                 hint="If its server hangs, end it with `tmux kill-server`.",
             ) from error
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return Result(process.returncode or 0, output, errors)
+            if stdin_pipe.get_write_buffer_size():  # what nobody reads would keep it open
+                stdin_pipe.abort()
+            transport.close()
+            await asyncio.shield(command.ended)
+        return Result(transport.get_returncode() or 0, bytes(command.output), bytes(command.errors))
+
+
+class _Command(asyncio.SubprocessProtocol):
+    """Collects what a command prints.
+
+    A hung tmux server keeps the pipes of its clients open, even of a client that is killed, and
+    `asyncio.subprocess.Process` waits for their end. Closing the transport kills the command
+    and closes our ends; then `ended` waits for nothing but the command itself.
+
+    Attributes:
+        output: What it has printed on standard output.
+        errors: What it has printed on standard error.
+        ended: Done when it is reaped and its pipes are closed.
+    """
+
+    def __init__(self) -> None:
+        """Have nothing yet."""
+        self.output, self.errors = bytearray(), bytearray()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Keep what it prints."""
+        (self.output if fd == 1 else self.errors).extend(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that nothing of it is left."""
+        self.ended.set_result(None)
+
+
+def find_engine(choice: str, environment: Mapping[bytes, bytes]) -> str:
+    """Return the container engine to use.
+
+    Raises:
+        MissingProgramError: There is none.
+    """
+    path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
+    names = ("docker", "podman") if choice == "auto" else (choice,)
+    for name in names:
+        if shutil.which(name, path=path):
+            return name
+    raise MissingProgramError(
+        f"{' or '.join(names)} was not found.", hint="Install one, or leave --container out."
+    )
 
 
 def _last_line(result: Result) -> str:

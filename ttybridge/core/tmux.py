@@ -57,10 +57,6 @@ class Target:
         flags = ["-f", "read-only,ignore-size"] if read_only else []
         return [*self._client(), "attach-session", "-E", *flags, "-t", self.exact]
 
-    def attach_or_create(self) -> list[str]:
-        """Attach one more client, creating the session where there is none."""
-        return [*self._client(), "new-session", "-A", "-E", "-s", self.session]
-
     def _client(self) -> list[str]:
         return [*self.base, "-u", "-T", FEATURES]
 
@@ -82,15 +78,30 @@ class Target:
 
         A placeholder holds the session until the commands on standard input have set its
         environment; then the first window takes its place, so that no shell ever starts
-        with the server's environment and none runs its start-up files twice.
+        with the server's environment and none runs its start-up files twice. The session is
+        kept without clients until `set_unattached(None)`.
         """
         return [
             *self.base,
             *("new-session", "-d", "-s", self.session, "-c", cwd),
             *("-x", str(size.cols), "-y", str(size.rows), "exec sleep 60"),
+            *(";", *self._unattached("off")),
             *(";", "source-file", "-"),
             *(";", "new-window", "-k", "-c", cwd, "-t", f"{self.exact}:^"),
         ]
+
+    def show_unattached(self, *, own: bool) -> list[str]:
+        """Print what becomes of the session without clients, or only what itself says of it."""
+        where = ("-v" if own else "-Av", "-t", f"{self.exact}:")
+        return [*self.base, "show-options", *where, "destroy-unattached"]
+
+    def set_unattached(self, value: str | None) -> list[str]:
+        """Set what becomes of the session without clients; None for what the server says."""
+        return [*self.base, *self._unattached(value)]
+
+    def _unattached(self, value: str | None) -> list[str]:
+        where = ["-t", f"{self.exact}:", "destroy-unattached"]
+        return ["set-option", *where, value] if value else ["set-option", "-u", *where]
 
     def list_clients(self) -> list[str]:
         """Print `pid tty` of each client of the session."""

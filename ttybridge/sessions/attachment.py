@@ -14,7 +14,11 @@ from ttybridge.model import ClientId, Role, WindowSize
 from ttybridge.sessions.terminal import Terminal
 
 MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""Input that may wait for a pty that does not read, in bytes; more ends the client."""
+"""Input of one client that may wait for a pty that does not read, in bytes; more ends the client.
+Where clients share a pty, twice as much of everybody's may wait, and more is dropped."""
+
+MAX_WAITING_PARTS = 1024
+"""Parts in which a client's waiting input is counted; further ones are added to the last."""
 
 CONFIRM_EVERY = 4
 """Input messages of which only the last is confirmed: well below what a client may have under way
@@ -100,6 +104,8 @@ class Attachment:
         self.on_replaced: Callable[[], None] = _nothing
         self._unconfirmed: deque[tuple[int, int]] = deque()
         self._confirmed: Accepted | None = None
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._waiting_bytes = 0
         self._last_confirmed = 0
         self._cursor = terminal.stream.subscribe(
             terminal.policy, window_bytes, self._ready.set, acks=acks
@@ -161,12 +167,9 @@ class Attachment:
         """Type `data`; dropped when the role does not allow it, or nobody asks for it.
 
         Raises:
-            ProtocolError: More input waits than `MAX_PENDING_BYTES`.
+            ProtocolError: More input of this client waits than `MAX_PENDING_BYTES`.
         """
-        data = self._allowed(data)
-        if self.terminal.pending_bytes + len(data) > MAX_PENDING_BYTES:
-            raise ProtocolError("Too much input is waiting for a program that does not read it.")
-        self.terminal.write(data)
+        self._write(self._that_fits(self._allowed(data)))
 
     def write_numbered(self, seq: int, data: bytes) -> None:
         """Type message number `seq`; one that was accepted before is ignored.
@@ -181,6 +184,7 @@ class Attachment:
         self.input_seq = seq
         data = self._allowed(data)
         large = len(data) >= CONFIRM_BYTES
+        data = self._that_fits(data)
         if large or seq - self._last_confirmed >= CONFIRM_EVERY:
             self._last_confirmed = seq
             # Before writing: what the pty takes at once is reported from within `write`.
@@ -189,7 +193,7 @@ class Attachment:
                 self._unconfirmed.append((due, seq))
             else:
                 self._unconfirmed[-1] = (due, seq)
-        self.write(data)
+        self._write(data)
         self._on_written(self.terminal.written_bytes)
 
     def resize(self, size: WindowSize) -> None:
@@ -229,7 +233,33 @@ class Attachment:
         asked = self.answers and self._cursor.acked >= self._cursor.live
         return data if asked or not is_answer(data) else b""
 
+    def _that_fits(self, data: bytes) -> bytes:
+        """Return `data`, or nothing where the clients' input together has no room.
+
+        Raises:
+            ProtocolError: This client's own share is too large.
+        """
+        pending = self.terminal.pending_bytes
+        # What a pty loses when its other side is closed is pending no more, and never written.
+        if min(self._waiting_bytes, pending) + len(data) > MAX_PENDING_BYTES:
+            raise ProtocolError("Too much input is waiting for a program that does not read it.")
+        return data if pending + len(data) <= 2 * MAX_PENDING_BYTES else b""
+
+    def _write(self, data: bytes) -> None:
+        """Give input to the pty, counted as this client's until the pty has taken it."""
+        if not data:
+            return
+        # Before writing: what the pty takes at once is reported from within `write`.
+        due, size = self.terminal.accepted_bytes + len(data), len(data)
+        if len(self._waiting) >= MAX_WAITING_PARTS:
+            size += self._waiting.pop()[1]
+        self._waiting.append((due, size))
+        self._waiting_bytes += len(data)
+        self.terminal.write(data)
+
     def _on_written(self, total: int) -> None:
+        while self._waiting and self._waiting[0][0] <= total:
+            self._waiting_bytes -= self._waiting.popleft()[1]
         seq = 0
         while self._unconfirmed and self._unconfirmed[0][0] <= total:
             seq = self._unconfirmed.popleft()[1]

@@ -62,7 +62,13 @@ class Control(Protocol):
         """Give the existing session our environment."""
 
     async def create(self, size: WindowSize, running: Mapping[bytes, bytes]) -> None:
-        """Create the session on a running server with our environment."""
+        """Create the session on a running server with our environment, kept without clients."""
+
+    async def keep_unattached(self) -> str | None:
+        """Keep the session without clients; return its own setting if that changed anything."""
+
+    async def give_unattached_back(self, own: str) -> None:
+        """Set the session's own `destroy-unattached` as it was."""
 
     async def let_programs_copy(self) -> None:
         """Let programs copy to the clients' clipboards."""
@@ -111,6 +117,9 @@ class TmuxTerminals:
         self._live: dict[ClientId, Terminal] = {}
         self._newest: ClientId | None = None
         self._bringing_up = asyncio.Lock()
+        self._unattached: str | None = None
+        """The session's own `destroy-unattached` while it is overridden, empty for none. With the
+        user's setting, the session would end between bringing it up and its first client."""
         self._repaints: set[asyncio.Task[None]] = set()
 
     async def start(self) -> tuple[str, ...]:
@@ -144,18 +153,17 @@ class TmuxTerminals:
             await self._make_sure_it_exists(size)
         terminal = self._attach(client_id, role, size)
         try:
-            if await self._finds_no_session(terminal):
+            for again in range(RACE_TRIES):
+                if not await self._finds_no_session(terminal):
+                    break
+                if again:  # a server that is just ending still takes connections
+                    await asyncio.sleep(RACE_PAUSE_S)
                 await self._make_sure_it_exists(size)
                 terminal = self._attach(client_id, role, size)
-            for _ in range(RACE_TRIES):
-                if role is Role.VIEWER or not await self._finds_no_session(terminal):
-                    break
-                # The user's `destroy-unattached` ends a session that nobody is attached to, and
-                # with it a server, which for a moment still takes connections.
-                await asyncio.sleep(RACE_PAUSE_S)
-                argv = self._control.target.attach_or_create()
-                terminal = self._terminal(argv, client_id, size)
             await self._must_draw(terminal)
+            if self._unattached is not None:
+                own, self._unattached = self._unattached, None
+                await self._control.give_unattached_back(own)
         except BaseException:  # cancelled, too: nobody else knows of this terminal
             await terminal.close()
             raise
@@ -201,6 +209,10 @@ class TmuxTerminals:
             Whether the session existed.
         """
         existed = await self._control.has_session()
+        if not existed:
+            self._unattached = None
+        elif self._unattached is None:
+            self._unattached = await self._control.keep_unattached()
         if self._container is not None:
             return existed
         running = await self._control.running_environment()
@@ -210,6 +222,7 @@ class TmuxTerminals:
             await self._control.give_environment(running)
         else:
             await self._control.create(size, running)
+            self._unattached = ""
         return existed
 
     async def _take_over(self) -> None:
@@ -218,6 +231,8 @@ class TmuxTerminals:
         terminal = self._terminal(self._control.target.take_over(), mark, DEFAULT_SIZE)
         try:
             await self._must_draw(terminal)
+            if self._unattached is None:
+                self._unattached = await self._control.keep_unattached()
             if self._clipboard:
                 await self._control.let_programs_copy()
         finally:
