@@ -68,7 +68,7 @@ IMPURE_METHODS = {"now", "today", "utcnow"}
 
 ONLY_IN = {
     "socketio": {"ttybridge.web.events", "ttybridge.web.engine"},
-    "engineio": {"ttybridge.web.events", "ttybridge.web.engine"},
+    "engineio": {"ttybridge.web.connection", "ttybridge.web.engine"},
     "ptyprocess": {"ttybridge.adapters.pty"},
     "pyngrok": {"ttybridge.tunnels.ngrok"},
 }

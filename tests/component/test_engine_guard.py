@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.conftest import DEADLINE_S
 from ttybridge.core.access import Principal
 from ttybridge.model import Role
+from ttybridge.web import connection as connection_module
 from ttybridge.web import engine as module
 from ttybridge.web.engine import Engine
 
@@ -120,7 +121,7 @@ async def test_a_connection_without_heartbeats_is_cut_though_it_reads_nothing(
 ) -> None:
     monkeypatch.setattr(module, "PING_INTERVAL_S", 0.3)
     monkeypatch.setattr(module, "PING_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(module, "CLOSE_GRACE_S", 0.5)
+    monkeypatch.setattr(connection_module, "CLOSE_GRACE_S", 0.5)
     async with serving() as server:
         socket = await server.connect()
         await server.join(socket)
@@ -150,7 +151,7 @@ async def test_a_websocket_that_began_as_polling_is_cut_with_its_connection() ->
 async def test_closing_says_goodbye_and_does_not_wait_for_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "CLOSE_GRACE_S", 0.5)
+    monkeypatch.setattr(connection_module, "CLOSE_GRACE_S", 0.5)
     async with serving() as server:
         listening, deaf = await server.connect(), await server.connect()
         await server.join(listening)
@@ -193,3 +194,127 @@ async def test_a_poll_that_waits_is_answered_when_its_connection_ends() -> None:
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(polling, return_exceptions=True)
         await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+async def polling_sid(server: Server) -> str:
+    """Open a connection over polling, and connect to the namespace."""
+    sid = str(json.loads((await server.poll())[1:])["sid"])
+    assert await server.post(sid, "40") == 200
+    assert (await server.poll(sid)).startswith("40")
+    return sid
+
+
+@pytest.mark.parametrize("body", ["5", "2probe", "3\x1e5"])
+async def test_an_upgrade_in_a_post_ends_the_connection(body: str) -> None:
+    async with serving() as server:
+        sid = await polling_sid(server)
+        assert await server.post(sid, body) == 400
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+async def test_a_post_has_a_limit_of_packets() -> None:
+    most = connection_module.MAX_POST_PACKETS
+    async with serving() as server:
+        sid = await polling_sid(server)
+        assert await server.post(sid, "\x1e".join(["3"] * most)) == 200
+        assert await server.post(sid, "\x1e".join(["3"] * (most + 1))) == 400
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+@pytest.mark.parametrize("begins_as_polling", [False, True])
+async def test_one_upgrade_packet_too_many_ends_a_websocket(begins_as_polling: bool) -> None:
+    async with serving() as server:
+        if begins_as_polling:
+            socket = await server.connect(f"{WEBSOCKET}&sid={await polling_sid(server)}")
+            await socket.send_str("2probe")
+            await socket.send_str("5")
+        else:
+            socket = await server.connect()
+            await socket.send_str("40")
+        await eventually(lambda: server.engine.connections, "the connection is known")
+        for connection in server.engine.connections.values():
+            connection.is_joined = True  # no deadline ends it instead
+        await socket.send_str("5")
+        await until_closed(socket)
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+async def test_a_client_that_sends_but_never_asks_for_its_answers_is_cut() -> None:
+    async with serving() as server:
+
+        async def on_ack(sid: str, number: int) -> None:
+            """Be there, so that the event is answered."""
+
+        server.engine.sio.on("ack", on_ack)
+        sid = await polling_sid(server)
+        events = "\x1e".join(['421["ack",0]'] * connection_module.MAX_POST_PACKETS)
+        assert [await server.post(sid, events) for _ in range(3)] == [200, 200, 400]
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+async def test_twenty_half_open_upgrades_of_one_connection_end_with_it() -> None:
+    async with serving() as server:
+        sid = await polling_sid(server)
+        connection = server.engine.connections[sid]
+        connection.is_joined = True
+
+        async def upgrade() -> aiohttp.ClientWebSocketResponse | int:
+            try:
+                return await server.connect(f"{WEBSOCKET}&sid={sid}")
+            except aiohttp.WSServerHandshakeError as error:
+                return error.status
+
+        results = await asyncio.gather(*(upgrade() for _ in range(20)))
+        assert results.count(400) == 19, results
+        (socket,) = [each for each in results if not isinstance(each, int)]
+        connection.abort()
+        await until_closed(socket)
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+
+
+@pytest.mark.parametrize("frames", [[], ["2probe"]], ids=["silent", "probed"])
+async def test_a_half_open_upgrade_ends_in_time_and_polling_goes_on(frames: list[str]) -> None:
+    async with serving(join_timeout_s=0.5) as server:
+        sid = await polling_sid(server)
+        connection = server.engine.connections[sid]
+        connection.is_joined = True
+        connection.forget()
+        socket = await server.connect(f"{WEBSOCKET}&sid={sid}")
+        for frame in frames:
+            await socket.send_str(frame)
+        await until_closed(socket)
+        await eventually(lambda: not connection.has_websocket, "the WebSocket is forgotten")
+        connection.send('2["size",80,24]')
+        heard = ""
+        async with asyncio.timeout(DEADLINE_S):
+            while not heard.endswith('42["size",80,24]'):
+                heard = await server.poll(sid)
+                assert heard.startswith(("6", "4")), heard
+        assert connection.is_open
+        again = await server.connect(f"{WEBSOCKET}&sid={sid}")
+        await again.send_str("2probe")
+        assert (await again.receive()).data == "3probe"
+        await again.send_str("5")
+        connection.send('2["size",90,24]')
+        async with asyncio.timeout(DEADLINE_S):
+            while (await again.receive()).data != '42["size",90,24]':
+                pass
+        await again.close()
+
+
+async def test_a_finished_upgrade_has_no_deadline() -> None:
+    async with serving(join_timeout_s=0.3) as server:
+        sid = await polling_sid(server)
+        connection = server.engine.connections[sid]
+        connection.is_joined = True
+        connection.forget()
+        socket = await server.connect(f"{WEBSOCKET}&sid={sid}")
+        await socket.send_str("2probe")
+        await socket.send_str("5")
+        silent = await server.connect()  # ends at the same deadline, and later than this one's
+        await until_closed(silent)
+        connection.send('2["size",80,24]')
+        async with asyncio.timeout(DEADLINE_S):
+            while (await socket.receive()).data != '42["size",80,24]':
+                pass
+        await socket.close()

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.conftest import (
     clean_environment,
 )
 from tests.e2e.raw_client import ColabClient, ContractClient, PageClient, eventually
+from ttybridge.core.stream import least_log_bytes
 
 SEQ = 200_000
 """Last number that the flood prints: 1.5 MB, more than a window and all buffers hold."""
@@ -157,6 +159,95 @@ async def test_the_last_output_before_the_end_is_complete_at_every_entrance(
     assert bridge.wait() == 0
 
 
+async def test_output_that_ends_in_a_cut_character_is_complete_at_every_entrance(
+    start_bridge: StartBridge,
+) -> None:
+    bridge = start_bridge(command=["sh", "-c", r"read x; printf 'the end\342\202'"])
+    async with (
+        await PageClient.join(bridge) as page,
+        await ContractClient.join(bridge) as newer,
+        await ContractClient.join(bridge, older=True) as older,
+        await ColabClient.join(bridge) as colab,
+    ):
+        await page.type("\r")
+        for client in (page, newer, older, colab):
+            await client.ended()
+        assert bytes(page.output) == b"\r\nthe end\xe2\x82"
+        for text in (newer, older, colab):
+            assert text.output.decode() == "\r\nthe end\ufffd", type(text).__name__
+        assert newer.exit == older.exit == {"exitCode": 0, "signal": 0}
+    assert bridge.wait() == 0
+
+
+class Forgetful(ContractClient):
+    """A client of the older form that never acknowledges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.messages = 0
+
+    async def on_ack_wanted(self, number: str) -> None:
+        """Count, and say nothing."""
+        self.asked += 1
+
+    async def on_event(self, name: str, args: list[Any]) -> None:
+        """Count messages."""
+        self.messages += 1
+        await super().on_event(name, args)
+
+
+async def test_an_older_client_that_never_acknowledges_is_asked_a_bounded_number_of_times(
+    start_bridge: StartBridge,
+) -> None:
+    bridge = start_bridge(command=["sh", "-c", "read x; exec seq 1 1000000"])
+    async with await Forgetful.join(bridge, older=True) as client:
+        await client.send(data="\r")
+        await client.ended()
+        assert client.messages > 100
+        assert client.asked == 64
+        assert bytes(client.output) == b"\r\n" + numbers(1_000_000)
+        assert client.exit == {"exitCode": 0, "signal": 0}
+
+
+async def types_much(bridge: RunningBridge) -> int | None:
+    """Type 18 MB, and return the code with which the connection is ended for it, if it is."""
+    async with await ColabClient.join(bridge) as client:
+        await client.send(cols=200, rows=60)
+        for _ in range(36):
+            with suppress(ConnectionError):
+                await client.send(data="x" * 500_000)
+        await client.socket.close()  # is answered after what was sent before has been looked at
+        code = client.socket.close_code
+        return None if code == 1000 else code
+
+
+async def types_on(client: PageClient, rows: int) -> None:
+    """Type more than a pty takes, and see that what is said next is still heard."""
+    for _ in range(3):
+        await client.type("y" * 8000)
+    await client.resize(70, rows)  # the smallest of all, so everybody is told
+    await eventually(lambda: (70, rows) in client.sizes or client.closed.is_set(), "an answer")
+    assert not client.closed.is_set()
+
+
+async def test_a_client_that_types_too_much_is_cut_off_and_takes_nobody_with_it(
+    start_bridge: StartBridge,
+) -> None:
+    bridge = start_bridge(command=["sh", "-c", "stty raw -echo; echo ready; exec sleep 300"])
+    async with await PageClient.join(bridge) as page:
+        await page.shows("ready")
+        rows = iter(range(23, 0, -1))
+        await types_on(page, next(rows))
+        # Two fill all the room that there is: what the third types is dropped.
+        for code in (1003, 1003, None):
+            assert await types_much(bridge) == code
+            await types_on(page, next(rows))
+            async with await PageClient.join(bridge) as newcomer:
+                await types_on(newcomer, next(rows))
+                await newcomer.leave()
+
+
 async def test_a_late_joiner_gets_everything_from_the_log(start_bridge: StartBridge) -> None:
     bridge = start_bridge(command=["sh", "-c", "seq 1 20000; echo done; read x"])
     async with await PageClient.join(bridge) as first:
@@ -172,7 +263,7 @@ async def test_a_late_joiner_gets_whole_last_lines_when_the_log_was_trimmed(
     start_bridge: StartBridge,
 ) -> None:
     bridge = start_bridge(
-        "--backlog", "64K", command=["sh", "-c", "seq 1 50000; echo done; read x"]
+        "--backlog", "64K", command=["sh", "-c", f"seq 1 {SEQ}; echo done; read x"]
     )
     async with await PageClient.join(bridge) as first:
         await first.shows("done")
@@ -180,9 +271,10 @@ async def test_a_late_joiner_gets_whole_last_lines_when_the_log_was_trimmed(
             await late.shows("done")
             [reset] = late.resets
             assert (reset["reason"], reset["hard"]) == ("replay", True)
-            everything = numbers(50000) + b"done\r\n"
+            everything = numbers(SEQ) + b"done\r\n"
             assert everything.endswith(b"\n" + bytes(late.output))
-            assert 60 * 1024 < len(late.output) <= 64 * 1024
+            kept = least_log_bytes(late.joined["window"])  # more than was asked for
+            assert kept - 4096 < len(late.output) <= kept
 
 
 async def test_a_late_joiner_sees_an_alternate_screen_whose_start_was_trimmed(
@@ -191,25 +283,25 @@ async def test_a_late_joiner_sees_an_alternate_screen_whose_start_was_trimmed(
     if shutil.which("vim") is None:
         pytest.skip("vim is not installed")
     text = tmp_path / "text"
-    text.write_text("".join(f"line {n} {'=' * 60}\n" for n in range(1, 4001)))
+    text.write_text("".join(f"line {n} {'=' * 180}\n" for n in range(1, 4001)))
     vim = ["vim", "-N", "-u", "NONE", "-n", "-i", "NONE", text.name]
-    bridge = start_bridge("--backlog", "64K", command=vim)
-    async with await PageClient.join(bridge) as first:
-        await first.shows("line 20 ")
-        for page in range(1, 71):  # forward, a screen each time: 100 KB
+    bridge = start_bridge("--wait", "--backlog", "64K", "--window", "64K", command=vim)
+    async with await PageClient.join(bridge, cols=200, rows=60) as first:
+        await first.shows("line 50 ")
+        for page in range(1, 41):  # forward, a screen each time: 11 KB
             await first.type("\x06")
-            await first.shows(f"line {23 + 21 * page} ")
-        assert first.offset > 80 * 1024
-        async with await PageClient.join(bridge) as late:
+            await first.shows(f"line {59 + 57 * page} ")
+        assert first.offset > least_log_bytes(64 * 1024)
+        async with await PageClient.join(bridge, cols=200, rows=60) as late:
             assert await eventually(lambda: late.resets, "a reset")
             await late.shows("\x1b[?1049h")
             await first.type(":echo 'the ' .. 'end'\r")
             for client in (first, late):
                 await client.shows("the end")
             await eventually(lambda: first.offset == late.offset, "the same output")
-            expected = render(bytes(first.output), 80, 24)
-            assert "line 1490 " in expected
-            assert render(bytes(late.output), 80, 24) == expected
+            expected = render(bytes(first.output), 200, 60)
+            assert "line 2330 " in expected
+            assert render(bytes(late.output), 200, 60) == expected
 
 
 async def test_a_waiting_command_starts_with_the_first_client_at_its_size(

@@ -411,6 +411,36 @@ async def test_more_than_sixteen_packets_in_a_post_are_all_taken(
         await ask("POST", "\x1e".join(["41", "1"]))
 
 
+MEGABYTE_POSTS = {
+    "upgrades": "\x1e".join(["5"] * 499_000),
+    "probes": "\x1e".join(["2probe"] * 140_000),
+    "small events": "\x1e".join(['42["ack",0]'] * 83_000),
+    "events with a number": "\x1e".join(['421["ack",0]'] * 76_000),
+}
+"""Bodies below the limit of bytes that would be many packets."""
+
+
+@pytest.mark.parametrize("join", [False, True], ids=["not joined", "joined"])
+async def test_a_megabyte_of_small_packets_costs_neither_memory_nor_time(
+    start_bridge: StartBridge, tmp_path: Path, join: bool
+) -> None:
+    async with scene(start_bridge, tmp_path) as made:
+        at_start = made.watched.rss_bytes
+        for name, body in MEGABYTE_POSTS.items():
+            assert len(body) < 1_000_000
+            for _ in range(6):
+                async with polling_client(made, join=join) as ask:
+                    before = made.watched.cpu_s
+                    status, _ = await ask("POST", body)
+                    assert status == 400, (name, status)
+                    spent = made.watched.cpu_s - before
+                    assert spent < 0.5, f"{name} keeps the bridge busy for {spent:.1f} s"
+                    assert (await ask("POST", "3"))[0] == 400, f"{name}: the connection goes on"
+                    await made.check_served(name)
+        grown = made.watched.rss_bytes - at_start
+        assert grown < 60_000_000, f"the bridge has grown by {grown / 1e6:.0f} MB"
+
+
 async def test_wrong_requests_to_the_socketio_entrance_are_refused(
     start_bridge: StartBridge, tmp_path: Path
 ) -> None:

@@ -206,6 +206,37 @@ class TestColabOutput:
             output.encode(b"x" * 100_000)
         assert output.is_held
 
+    def test_what_is_left_of_a_cut_character_comes_with_the_last_chunk(self) -> None:
+        output = ColabOutput()
+        assert output.encode(b"\xf0\x9f") == ""
+        assert json.loads(output.encode(b"", final=True))["data"] == "\ufffd"
+        assert ColabOutput().encode(b"", final=True) == ""
+
+    def test_the_older_form_asks_a_client_that_never_acknowledges_at_most_64_times(self) -> None:
+        output = ColabOutput(older=True)
+        asked = []
+        for _ in range(1000):
+            assert output.text(b"x") == "x"
+            asked.append(output.asks)
+        assert asked == [True] * 64 + [False] * 936
+        assert not output.is_held
+
+    def test_the_older_form_waits_for_no_acknowledgement_that_was_not_asked_for(self) -> None:
+        output = ColabOutput(older=True)
+        for _ in range(100):
+            output.text(b"x")
+        for _ in range(64):
+            output.ack()
+        assert not output.is_held
+        output.text(b"x")
+        assert output.asks
+
+    def test_a_text_that_is_empty_asks_for_nothing(self) -> None:
+        output = ColabOutput(older=True)
+        output.text(b"x")
+        assert output.text(b"\xc3") == ""
+        assert not output.asks
+
     def test_the_older_form_counts_every_message(self) -> None:
         output = ColabOutput(older=True)
         assert output.text(b"x") == "x"

@@ -35,6 +35,10 @@ HOLD_ABOVE, GO_ON_BELOW = 5, 2
 OLDER_HOLD_ABOVE = 20
 """The same for the older form, which acknowledges every message."""
 
+OLDER_MAX_ASKED = 64
+"""Acknowledgements that may be due in the older form: each one is remembered until it comes, and
+some clients never send any. Further messages ask for none."""
+
 DISCONNECT = "1"
 """Socket.IO packet with which the server ends a connection to the default namespace."""
 
@@ -248,6 +252,9 @@ class ColabOutput:
 
     A client that has never acknowledged is not held to acknowledgements: the official command
     line never sends one, and stalled for ever after 615,402 bytes against the original's rule.
+
+    Attributes:
+        asks: Whether the last text of the older form asks for an acknowledgement.
     """
 
     def __init__(self, *, older: bool = False) -> None:
@@ -256,6 +263,7 @@ class ColabOutput:
         Args:
             older: Whether the client takes the older form, which acknowledges every message.
         """
+        self.asks = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._older = older
         self._since_request = 0
@@ -268,9 +276,9 @@ class ColabOutput:
         """Whether nothing may be sent before an acknowledgement comes."""
         return self._held
 
-    def encode(self, data: bytes) -> str:
+    def encode(self, data: bytes, *, final: bool = False) -> str:
         """Return S for a chunk of output; empty when the chunk holds only a part of a character."""
-        text = self.text(data)
+        text = self.text(data, final=final)
         if not text:
             return ""
         message: dict[str, object] = {"data": text}
@@ -280,11 +288,17 @@ class ColabOutput:
             self._sent()
         return json.dumps(message, separators=(",", ":"))
 
-    def text(self, data: bytes) -> str:
-        """Return the text of a chunk of output, less a character that is not complete."""
-        text = self._decoder.decode(data)
+    def text(self, data: bytes, *, final: bool = False) -> str:
+        """Return the text of a chunk of output, less a character that is not complete.
+
+        Args:
+            data: The chunk.
+            final: Whether no more will come: what is left of a cut character is U+FFFD.
+        """
+        text = self._decoder.decode(data, final)
         self._since_request += len(text)
-        if self._older and text:
+        self.asks = self._older and bool(text) and self._outstanding < OLDER_MAX_ASKED
+        if self.asks:
             self._sent()
         return text
 

@@ -11,6 +11,9 @@ ESCAPE_WAIT_S = 0.01
 """How long the start of an escape sequence waits for its rest, in seconds. The official command
 line sends one frame a character; split, ESC [ A may arrive as Escape and text."""
 
+JOIN_BYTES = 4096
+"""Input that is passed on without waiting for more, in bytes: far beyond any key's sequence."""
+
 CLEAR = "\x1bc"
 """RIS: what a reset means to a terminal that knows nothing of resets."""
 
@@ -27,7 +30,13 @@ class ColabPeer:
         self._loop = asyncio.get_running_loop()
         self._typed = b""
         self._flush_soon: asyncio.Handle | None = None
+        self._flush_late: asyncio.TimerHandle | None = None
         self._failure: ProtocolError | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the last text of the older form asks for an acknowledgement."""
+        return self._output.asks
 
     async def may_send(self) -> None:
         """Wait until the client's acknowledgements allow more output."""
@@ -35,13 +44,13 @@ class ColabPeer:
 
     def encode(self, item: Item) -> str:
         """Return S for an item, empty when there is nothing to say."""
-        text = self._output.encode(self._bytes(item))
+        text = self._output.encode(self._bytes(item), final=isinstance(item, Finished))
         self._update()
         return text
 
     def text(self, item: Item) -> str:
         """Return the text of an item, empty when there is none."""
-        text = self._output.text(self._bytes(item))
+        text = self._output.text(self._bytes(item), final=isinstance(item, Finished))
         self._update()
         return text
 
@@ -67,22 +76,28 @@ class ColabPeer:
             self._type(message.data)
 
     def _type(self, data: bytes) -> None:
-        """Join what arrives together, so that an escape sequence reaches the pty in one piece."""
+        """Join what arrives together, so that an escape sequence reaches the pty in one piece.
+
+        Nothing waits longer than `ESCAPE_WAIT_S` from the first start of a sequence on.
+        """
         self._typed += data
-        if self._flush_soon is not None:
-            self._flush_soon.cancel()
-        if self._typed.endswith((b"\x1b", b"\x1b[", b"\x1bO")):
-            self._flush_soon = self._loop.call_later(ESCAPE_WAIT_S, self.flush)
-        elif len(self._typed) >= 4096:
+        if len(self._typed) >= JOIN_BYTES:
             self.flush()
-        else:
+        elif self._typed.endswith((b"\x1b", b"\x1b[", b"\x1bO")):
+            if self._flush_soon is not None:
+                self._flush_soon.cancel()
+                self._flush_soon = None
+            if self._flush_late is None:
+                self._flush_late = self._loop.call_later(ESCAPE_WAIT_S, self.flush)
+        elif self._flush_soon is None:
             self._flush_soon = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Pass on what waits to be joined."""
-        if self._flush_soon is not None:
-            self._flush_soon.cancel()
-            self._flush_soon = None
+        for handle in (self._flush_soon, self._flush_late):
+            if handle is not None:
+                handle.cancel()
+        self._flush_soon = self._flush_late = None
         data, self._typed = self._typed, b""
         try:
             self.attachment.write(data)
@@ -102,7 +117,5 @@ class ColabPeer:
                 return data
             case Reset(hard=hard):
                 return CLEAR.encode() if hard else CANCEL
-            case Finished():
-                return b""
             case _:
                 return b""

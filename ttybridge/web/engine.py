@@ -5,7 +5,10 @@ What python-engineio 4.15 and python-socketio 5.18 do by themselves, and what st
 - A polling `sid` is honoured from anybody: the guard binds it to the credential that opened it.
 - JSONP is on: a request with `j` is refused.
 - A POST body is read with one `read`, which may return a part: it is read whole first.
-- More than 16 packets in a POST are dropped with status 200: the limit is that of the body.
+- More than 16 packets in a POST are dropped with status 200: the limit is `MAX_POST_PACKETS`.
+- An upgrade packet is answered with a packet in a queue without limit, as an event with a number
+  is, and any number of upgrades may be under way: `connection.py` limits them.
+- An upgrade that breaks before its first packet leaves polling without data: that is set right.
 - Malformed packets raise, log a traceback each, or start unbounded attachments: `check_packet`.
 - A connection that never joins stays open: it has a deadline.
 - When a connection ends, its WebSocket may stay, for ever if the client reads nothing, and so may a
@@ -23,13 +26,13 @@ from typing import Any
 
 import socketio
 from aiohttp import WSMsgType, web
-from engineio import packet as eio_packet
 from engineio.async_drivers import aiohttp as driver
 from engineio.payload import Payload
 
 from ttybridge.core.access import Principal
-from ttybridge.core.protocol import MAX_MESSAGE_BYTES, check_packet
+from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.errors import ProtocolError
+from ttybridge.web.connection import CLOSE_GRACE_S, MAX_POST_PACKETS, Connection
 
 log = logging.getLogger(__name__)
 
@@ -39,179 +42,41 @@ PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
 """Time for the answer to a heartbeat; a line of 16 KB/s moves the credit window in it."""
 
-REFUSAL_S = 1.0
-"""Time for a refusal to reach the client, in seconds."""
-
-CLOSE_GRACE_S = 3.0
-"""Time for a client to close its end after we have closed ours, in seconds."""
-
 _silent = logging.getLogger("ttybridge.libraries")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 _silent.setLevel(logging.CRITICAL + 1)
 
-# Each packet has at least two bytes with its separator, and the body is limited.
-Payload.max_decode_packets = MAX_MESSAGE_BYTES
-
-
-class Connection:
-    """One Engine.IO connection.
-
-    Attributes:
-        sid: Its Engine.IO session id.
-        principal: Who opened it.
-        query: The query of the request that opened it.
-        is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
-        is_open: Whether it has not ended.
-    """
-
-    def __init__(self, sid: str, principal: Principal, request: web.Request, eio: Any) -> None:
-        """Remember the connection."""
-        self.sid, self.principal = sid, principal
-        self.query = request.query
-        self.is_joined = False
-        self.is_open = True
-        self._bodies: set[asyncio.Timeout] = set()
-        self._eio = eio
-        self._said_hello = False
-        self._transport: asyncio.BaseTransport | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start_deadline(self, seconds: float) -> None:
-        """End the connection unless it has joined by then."""
-        self._timer = self._loop.call_later(seconds, self._on_deadline)
-
-    def check(self, text: str) -> None:
-        """Check a packet of the client.
-
-        Raises:
-            ProtocolError: It is not allowed, or not now.
-        """
-        check_packet(text)
-        if text.startswith("40"):
-            if self._said_hello:
-                raise ProtocolError("A client connects once.")
-            self._said_hello = True
-
-    def carried_by(self, transport: asyncio.BaseTransport | None) -> None:
-        """Note the WebSocket's transport. Polling has none of its own: proxies share theirs."""
-        self._transport = transport
-        if transport is None and not self.is_open:
-            self.forget()
-
-    async def read_body(self, request: web.Request) -> bytes:
-        """Read the whole body of a request.
-
-        Raises:
-            ProtocolError: The connection has ended before.
-        """
-        limit = asyncio.timeout(None)
-        self._bodies.add(limit)
-        try:
-            async with limit:
-                return await request.read()
-        except TimeoutError as error:
-            if request.transport is not None:
-                request.transport.abort()  # with half a body, it serves nobody else either
-            raise ProtocolError("The connection has ended.") from error
-        finally:
-            self._bodies.discard(limit)
-
-    def send(self, packet: str, attachment: bytes | None = None) -> None:
-        """Queue a Socket.IO packet, with its bytes; never waits."""
-        socket = self._eio.sockets.get(self.sid)
-        if socket is None or socket.closed:
-            return
-        message = eio_packet.MESSAGE
-        socket.queue.put_nowait(eio_packet.Packet(message, data=packet))
-        if attachment is not None:
-            socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
-
-    async def drained(self) -> None:
-        """Wait until the transport has taken what was queued; one more batch may be under way."""
-        socket = self._eio.sockets.get(self.sid)
-        if socket is not None:
-            await socket.queue.join()
-
-    def refuse(self) -> None:
-        """Cut the line when the answer that says why has gone out."""
-        self.forget()
-        self._timer = self._loop.call_later(REFUSAL_S, self.abort)
-
-    def close(self) -> None:
-        """Say goodbye, and cut the line after `CLOSE_GRACE_S`; returns at once."""
-        socket = self._eio.sockets.get(self.sid)
-        if socket is not None and not socket.closed:
-            socket.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
-            socket.queue.put_nowait(None)  # ends the writer, which closes the WebSocket
-        self.forget()
-        self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
-
-    def abort(self) -> None:
-        """Cut the line now: frees what is queued for a client that does not read."""
-        self.forget()
-        self._end()
-        if isinstance(self._transport, asyncio.Transport):
-            self._transport.abort()
-        socket = self._eio.sockets.pop(self.sid, None)
-        if socket is not None and not socket.closed:
-            socket.queue.put_nowait(None)
-            self._eio.start_background_task(_end, socket)
-
-    def ended(self) -> None:
-        """Note the end; a WebSocket that is still there is cut after `CLOSE_GRACE_S`."""
-        self.forget()
-        self._end()
-        if self._transport is not None:
-            self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
-
-    def _end(self) -> None:
-        self.is_open = False
-        for limit in self._bodies:
-            if not limit.expired():
-                limit.reschedule(self._loop.time())
-
-    def forget(self) -> None:
-        """Stop the deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_deadline(self) -> None:
-        if not self.is_joined:
-            log.info("a connection that did not join was closed")
-            self.abort()
-
-
-async def _end(socket: Any) -> None:
-    await socket.close(wait=False, abort=True, reason=socket.server.reason.SERVER_DISCONNECT)
+Payload.max_decode_packets = MAX_POST_PACKETS
 
 
 class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has no types
     """The driver's WebSocket: text frames only, each checked; no compression of keystrokes."""
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self._sock = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False)
         request = environ["aiohttp.request"]
-        await self._sock.prepare(request)
-        self.environ = environ
-        self._connection: Connection | None = environ.get("ttybridge.connection")
-        if self._connection is not None:
-            self._connection.carried_by(request.transport)
+        connection: Connection | None = environ.get("ttybridge.connection")
+        if connection is None or connection.has_websocket:
+            raise web.HTTPBadRequest(text="This connection has a WebSocket already.\n")
+        self.environ, self._connection = environ, connection
+        self._sock = web.WebSocketResponse(
+            max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=CLOSE_GRACE_S
+        )
+        connection.begin_websocket(request.transport, upgrades="sid" in request.query)
         try:
+            await self._sock.prepare(request)
             await self.handler(self)
+            await self._sock.close()  # here, so that the next one comes after this one
         finally:
-            if self._connection is not None:
-                self._connection.carried_by(None)
+            connection.end_websocket()
         return self._sock
 
     async def wait(self) -> str:
         message = await self._sock.receive()
-        if message.type is not WSMsgType.TEXT or self._connection is None:
+        if message.type is not WSMsgType.TEXT:
             raise OSError("the client is gone, or sent what is not text")
         try:
-            self._connection.check(message.data)
+            self._connection.check_frame(message.data)
         except ProtocolError as error:
             log.info("connection closed: %s", error.message)
             raise OSError("malformed packet") from error
@@ -348,9 +213,7 @@ class Engine:
                 if connection is None:
                     raise ProtocolError("Nobody is connected here.")
                 body = await connection.read_body(request)
-                packets = body.decode().split("\x1e")
-                for packet in packets:
-                    connection.check(packet)
+                connection.check_body(body)
             except (ProtocolError, UnicodeDecodeError) as error:
                 if connection is not None and connection.is_open:
                     log.info("connection closed: malformed packet")

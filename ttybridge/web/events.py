@@ -15,8 +15,9 @@ from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, ClientId, End, EndReason, ExitStatus
 from ttybridge.sessions.attachment import Accepted, Attachment, Item, Resized
 from ttybridge.sessions.hub import Hub, NoSuchClient, SessionFull
+from ttybridge.web.connection import Connection
 from ttybridge.web.contract import ColabPeer
-from ttybridge.web.engine import Connection, Engine
+from ttybridge.web.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -93,19 +94,20 @@ class ColabSocketPeer:
     async def send(self, item: Item) -> None:
         """Send output and the end; the contract knows nothing else. Waits while output is held."""
         await self._peer.may_send()
-        if isinstance(item, Finished):
-            message = {"exitCode": item.end.status.code, "signal": item.end.status.signal}
-            await self._emit("exit", message)
-        elif self._older:
+        if self._older:
             text = self._peer.text(item)
             if text:
                 acked = self._peer.ack
-                older_form = {"data": text, "pause": True}
-                await self._emit("data", older_form, callback=lambda *_args: acked())
+                # python-socketio keeps each callback until the client has acknowledged.
+                callback = (lambda *_args: acked()) if self._peer.asks else None
+                await self._emit("data", {"data": text, "pause": True}, callback=callback)
         else:
             text = self._peer.encode(item)
             if text:
                 await self._emit("data", {"data": text})
+        if isinstance(item, Finished):
+            message = {"exitCode": item.end.status.code, "signal": item.end.status.signal}
+            await self._emit("exit", message)
 
     def receive(self, event: str, args: tuple[object, ...]) -> None:
         """Take in an event of the client.
@@ -126,6 +128,7 @@ class _Client:
     peer: Peer
     sender: asyncio.Task[None]
     resumable: bool
+    """Whether the place is kept when the connection is lost."""
 
 
 class Events:
@@ -149,6 +152,7 @@ class Events:
         self._title, self._version = title, version
         self._clients: dict[str, _Client] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
         sio = engine.sio
         sio.on("connect", self._on_connect)
         sio.on("disconnect", self._on_disconnect)
@@ -156,7 +160,11 @@ class Events:
             sio.on(name, self._handler(name))
 
     async def close(self) -> None:
-        """Tell everybody that the bridge stops, and wait for their senders to end."""
+        """Tell everybody that the bridge stops, and wait for their senders to end.
+
+        Nobody joins from now on. A polling client learns it with its next request.
+        """
+        self._closing = True
         for client in list(self._clients.values()):
             client.sender.cancel()
             client.connection.send(protocol.event("exit", protocol.exit_message(CLOSING)))
@@ -169,6 +177,8 @@ class Events:
         if not isinstance(connection, Connection):  # an event of a client, not a handshake
             raise Refused("gone")
         try:
+            if self._closing:
+                raise TtyBridgeError("The bridge is stopping.")
             hello = protocol.parse_hello(auth)
             if hello is None:
                 await self._join_colab(sid, connection)
@@ -210,7 +220,7 @@ class Events:
                 "maxInput": protocol.MAX_INPUT_UNITS,
             },
         )
-        self._serve(sid, connection, peer, first=first, resumable=True)
+        self._serve(sid, connection, peer, first=first, resumable=True, resumed=resumed)
 
     async def _join_colab(self, sid: str, connection: Connection) -> None:
         attachment = await self._hub.join(connection.principal.role, DEFAULT_SIZE, acks=False)
@@ -223,11 +233,30 @@ class Events:
         self._serve(sid, connection, peer, first="", resumable=False)
 
     def _serve(
-        self, sid: str, connection: Connection, peer: Peer, *, first: str, resumable: bool
+        self,
+        sid: str,
+        connection: Connection,
+        peer: Peer,
+        *,
+        first: str,
+        resumable: bool,
+        resumed: bool = False,
     ) -> None:
+        """Send a client its output from now on.
+
+        Raises:
+            TtyBridgeError: The bridge has begun to stop meanwhile.
+        """
         attachment = peer.attachment
+        if self._closing:
+            self._hub.leave(attachment)
+            raise TtyBridgeError("The bridge is stopping.")
         if self.engine.connections.get(connection.sid) is not connection:
-            self._hub.leave(attachment)  # gone while it was joining
+            # Gone while it was joining: only one that was here before can come back.
+            if resumed:
+                self._hub.park(attachment)
+            else:
+                self._hub.leave(attachment)
             return
         connection.is_joined = True
         connection.forget()
@@ -261,8 +290,10 @@ class Events:
             connection.send(protocol.DISCONNECT)
             await connection.drained()
             self._clients.pop(sid, None)
+            # When the last client of a direct command has left, the bridge ends, and cuts every
+            # line: this one must have carried everything by then.
+            await connection.finish()
             self._hub.leave(peer.attachment)
-            connection.close()
         except Exception:
             log.exception("the output of client %s stopped", peer.attachment.id)
             connection.abort()

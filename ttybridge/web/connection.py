@@ -1,0 +1,225 @@
+"""One Engine.IO connection: its checks, its deadlines, and its end."""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web
+from engineio import packet as eio_packet
+
+from ttybridge.core.access import Principal
+from ttybridge.core.protocol import check_packet
+from ttybridge.errors import ProtocolError
+
+log = logging.getLogger(__name__)
+
+REFUSAL_S = 1.0
+"""Time for a refusal to reach the client, in seconds."""
+
+CLOSE_GRACE_S = 3.0
+"""Time for a client to close its end after we have closed ours, in seconds."""
+
+LAST_OUTPUT_S = 10.0
+"""Time for a client to take the last output in, in seconds: a window of 512 KiB at 50 KB/s."""
+
+MAX_POST_PACKETS = 4096
+"""Most packets in the body of a POST: 83,000, which fit in it, hold everybody up for more than a
+second. The page has at most 16 under way."""
+
+MAX_QUEUED_PACKETS = 4096
+"""Most packets that may wait for a client that goes on sending: each event with a number adds an
+answer, even if the client reads nothing. Output adds two at a time."""
+
+
+class Connection:
+    """One Engine.IO connection.
+
+    Attributes:
+        sid: Its Engine.IO session id.
+        principal: Who opened it.
+        query: The query of the request that opened it.
+        is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
+        is_open: Whether it has not ended.
+        has_websocket: Whether a WebSocket carries it, or is about to after polling.
+    """
+
+    def __init__(self, sid: str, principal: Principal, request: web.Request, eio: Any) -> None:
+        """Remember the connection."""
+        self.sid, self.principal = sid, principal
+        self.query = request.query
+        self.is_joined = False
+        self.is_open = True
+        self._gone = asyncio.Event()
+        self.has_websocket = False
+        self._bodies: set[asyncio.Timeout] = set()
+        self._eio = eio
+        self._said_hello = False
+        self._transport: asyncio.BaseTransport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._upgrade: asyncio.TimerHandle | None = None
+        self._join_timeout_s = 0.0
+
+    def start_deadline(self, seconds: float) -> None:
+        """End the connection unless it has joined by then; an upgrade has as long."""
+        self._join_timeout_s = seconds
+        self._timer = self._loop.call_later(seconds, self._on_deadline)
+
+    def check_body(self, body: bytes) -> None:
+        """Check the packets of a POST.
+
+        Raises:
+            ProtocolError: One is not allowed, or there are too many.
+            UnicodeDecodeError: The body is not text.
+        """
+        if body.count(b"\x1e") >= MAX_POST_PACKETS:
+            raise ProtocolError(f"A POST has at most {MAX_POST_PACKETS} packets.")
+        for packet in body.decode().split("\x1e"):
+            if packet in ("2probe", "5"):
+                raise ProtocolError("An upgrade is made on its WebSocket.")
+            self._check(packet)
+
+    def check_frame(self, text: str) -> None:
+        """Check a packet that came over the WebSocket.
+
+        Raises:
+            ProtocolError: It is not allowed, or not now.
+        """
+        if text == "5":
+            if self._upgrade is None:
+                raise ProtocolError("There is no upgrade to finish.")
+            self._upgrade.cancel()
+            self._upgrade = None
+        self._check(text)
+
+    def _check(self, text: str) -> None:
+        check_packet(text)
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None and socket.queue.qsize() > MAX_QUEUED_PACKETS:
+            raise ProtocolError("The client sends, but does not take what it is sent.")
+        if text.startswith("40"):
+            if self._said_hello:
+                raise ProtocolError("A client connects once.")
+            self._said_hello = True
+
+    def begin_websocket(self, transport: asyncio.BaseTransport | None, *, upgrades: bool) -> None:
+        """Note the WebSocket. Polling has no transport of its own: proxies share theirs.
+
+        Args:
+            transport: What is cut when the connection ends.
+            upgrades: Whether the connection has been polling; if the upgrade is not finished in
+                time, the WebSocket is cut, and polling goes on.
+        """
+        self.has_websocket = True
+        self._transport = transport
+        if upgrades:
+            self._upgrade = self._loop.call_later(self._join_timeout_s, self._cut)
+
+    def end_websocket(self) -> None:
+        """Note that the WebSocket has ended, with the connection or before it was used."""
+        self.has_websocket = False
+        self._transport = None
+        if self._upgrade is not None:
+            self._upgrade.cancel()
+            self._upgrade = None
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None and not socket.upgraded:
+            socket.upgrading = False  # python-engineio 4.15 leaves it, and polling gets no data
+        if not self.is_open:
+            self.forget()
+
+    async def read_body(self, request: web.Request) -> bytes:
+        """Read the whole body of a request.
+
+        Raises:
+            ProtocolError: The connection has ended before.
+        """
+        limit = asyncio.timeout(None)
+        self._bodies.add(limit)
+        try:
+            async with limit:
+                return await request.read()
+        except TimeoutError as error:
+            if request.transport is not None:
+                request.transport.abort()  # with half a body, it serves nobody else either
+            raise ProtocolError("The connection has ended.") from error
+        finally:
+            self._bodies.discard(limit)
+
+    def send(self, packet: str, attachment: bytes | None = None) -> None:
+        """Queue a Socket.IO packet, with its bytes; never waits."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is None or socket.closed:
+            return
+        message = eio_packet.MESSAGE
+        socket.queue.put_nowait(eio_packet.Packet(message, data=packet))
+        if attachment is not None:
+            socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
+
+    async def drained(self) -> None:
+        """Wait until the transport has taken what was queued; one more batch may be under way."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None:
+            await socket.queue.join()
+
+    def refuse(self) -> None:
+        """Cut the line when the answer that says why has gone out."""
+        self.forget()
+        self._timer = self._loop.call_later(REFUSAL_S, self.abort)
+
+    async def finish(self) -> None:
+        """Say goodbye, and wait until the client has taken all and is gone, a bounded time."""
+        self.close(LAST_OUTPUT_S if self.has_websocket else CLOSE_GRACE_S)
+        await self._gone.wait()
+
+    def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
+        """Say goodbye, and cut the line after `grace_s` seconds; returns at once."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
+            socket.queue.put_nowait(None)  # ends the writer, which closes the WebSocket
+        self.forget()
+        self._timer = self._loop.call_later(grace_s, self.abort)
+
+    def abort(self) -> None:
+        """Cut the line now: frees what is queued for a client that does not read."""
+        self.forget()
+        self._end()
+        self._cut()
+        socket = self._eio.sockets.pop(self.sid, None)
+        if socket is not None and not socket.closed:
+            socket.queue.put_nowait(None)
+            self._eio.start_background_task(_end, socket)
+
+    def ended(self) -> None:
+        """Note the end; a WebSocket that is still there is cut after `CLOSE_GRACE_S`."""
+        self.forget()
+        self._end()
+        if self._transport is not None:
+            self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
+
+    def _cut(self) -> None:
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.abort()
+
+    def _end(self) -> None:
+        self.is_open = False
+        self._gone.set()
+        for limit in self._bodies:
+            if not limit.expired():
+                limit.reschedule(self._loop.time())
+
+    def forget(self) -> None:
+        """Stop the deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_deadline(self) -> None:
+        if not self.is_joined:
+            log.info("a connection that did not join was closed")
+            self.abort()
+
+
+async def _end(socket: Any) -> None:
+    await socket.close(wait=False, abort=True, reason=socket.server.reason.SERVER_DISCONNECT)
