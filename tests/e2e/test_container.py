@@ -117,7 +117,7 @@ async def test_the_engine_gets_the_originals_command_and_attaches_nobody_else_ou
     assert attach == [*begin, f"{run}-c1", *client, "attach-session", "-E", "-t", "=0"]
     bridge.stop()
     wait_until(
-        lambda: f"docker exec -it box tmux -S {socket} attach -t =0" in bridge.log,
+        lambda: f"docker exec -it box tmux -S {socket} attach -t '=0'" in bridge.log,
         "how to attach in the container",
     )
 
