@@ -250,6 +250,11 @@ class Box:
         """Run a program in the container and return what it prints."""
         return self.podman("exec", self.name, *argv).stdout.strip()
 
+    def pane_size(self) -> str:
+        """Return what `stty size` says in the first pane inside."""
+        tty = self.inside("tmux", "display-message", "-p", "-t", "=0:", "#{pane_tty}").strip()
+        return self.inside("stty", "-F", tty, "size").strip()
+
     def clients(self) -> list[str]:
         """Return the sizes of the tmux clients inside, sorted."""
         form = "#{client_width}x#{client_height}"
@@ -302,6 +307,8 @@ async def test_clients_share_a_session_in_a_container_and_leave_nothing_inside(
         assert (box.tree / "tmp" / "where").exists()  # it runs inside, not here
         await page.resize(111, 33)
         await eventually(lambda: box.clients() == ["111x33", "80x24"], lambda: f"{box.clients()}")
+        # tmux tells the pane up to 250 ms after it has taken the client's size itself.
+        await eventually(lambda: box.pane_size() == "32 111", lambda: box.pane_size())
         await page.type("stty size\r")
         await page.shows("32 111")
         await page.leave()

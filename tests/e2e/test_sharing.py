@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, RunningBridge, StartBridge, Tmux, clean_environment, wait_until
+from tests.e2e.conftest import pane_size
 from tests.e2e.raw_client import ColabClient, ContractClient, PageClient, eventually
 
 ONLY_OURS = "TB_ONLY_THE_BRIDGE_HAS_THIS"
@@ -183,6 +184,7 @@ async def test_a_resized_client_resizes_its_tmux_client_and_the_program_in_it(
     async with await PageClient.join(bridge) as page:
         await page.resize(113, 37)
         await eventually(lambda: sizes(tmux) == ["113x37"], lambda: f"not {sizes(tmux)}")
+        await eventually(lambda: pane_size(tmux) == "36 113", lambda: f"not {pane_size(tmux)}")
         await say(page, "stty size")
         await page.shows("36 113")  # one row is the status line
 
