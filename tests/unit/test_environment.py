@@ -45,14 +45,14 @@ def test_an_entry_that_no_program_could_be_started_with_is_found() -> None:
     ],
 )
 def test_names_of_secrets_are_known(name: bytes) -> None:
-    assert env.is_secret_name(name)
+    assert env.is_secret(name)
 
 
 @pytest.mark.parametrize(
     "name", [b"PATH", b"LD_LIBRARY_PATH", b"HOME", b"KEYBOARD", b"PWD_COUNT", b"PWD", b"OLDPWD"]
 )
 def test_other_names_are_not_masked(name: bytes) -> None:
-    assert not env.is_secret_name(name)
+    assert not env.is_secret(name)
 
 
 def test_a_mask_shows_nothing_of_the_value() -> None:

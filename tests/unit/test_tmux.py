@@ -48,7 +48,6 @@ def test_every_command_names_the_same_server(target: Target, base: list[str]) ->
         target.show_environment(of_server=False),
         target.source_stdin(),
         target.create(size, "/"),
-        target.list_clients(),
     ]
     assert all(argv[: len(base)] == base for argv in commands)
 

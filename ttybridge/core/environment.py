@@ -84,11 +84,6 @@ def is_secret(name: bytes, value: bytes = b"") -> bool:
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
 
 
-def is_secret_name(name: bytes) -> bool:
-    """Tell whether the name alone says that the value is a secret."""
-    return is_secret(name)
-
-
 def mask(value: bytes) -> str:
     """Return what to show instead of a secret: its length, nothing of its text.
 

@@ -103,10 +103,6 @@ class Target:
         where = ["-t", f"{self.exact}:", "destroy-unattached"]
         return ["set-option", *where, value] if value else ["set-option", "-u", *where]
 
-    def list_clients(self) -> list[str]:
-        """Print `pid tty` of each client of the session."""
-        return [*self.base, "list-clients", "-t", self.exact, "-F", "#{client_pid} #{client_tty}"]
-
 
 def quote(value: bytes) -> bytes:
     r"""Quote a value for a tmux command file so that every byte arrives.

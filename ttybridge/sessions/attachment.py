@@ -159,10 +159,6 @@ class Attachment:
         """Note that the client has taken in the output up to `offset`."""
         self.terminal.stream.ack(self._cursor, offset)
 
-    def hold(self, outstanding_bytes: int) -> None:
-        """Limit the bytes under way from now on (clients that acknowledge messages, not bytes)."""
-        self._cursor.window = outstanding_bytes
-
     def write(self, data: bytes) -> None:
         """Type `data`; dropped when the role does not allow it, or nobody asks for it.
 
