@@ -72,6 +72,21 @@ def test_twenty_seconds_without_a_network_lose_and_double_nothing(
     check_that_all_was_taken_once(tab)
 
 
+def test_the_page_comes_back_by_itself_and_goes_on_where_it_was(
+    start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
+) -> None:
+    tab = new_tab(records=True)
+    _, cable = open_through(new_cable, start_bridge, tab, SEQ)
+    cable.hold_after(300_000)
+    tab.press("Enter")
+    wait_until(lambda: cable.is_held, "the cable goes silent in the middle of the output")
+    cable.cut(refuse=True)
+    wait_until(lambda: cable.refused > 0, "the page tries again, in vain")
+    cable.mend()
+    tab.wait_for_state("connected")  # nobody has pressed the button
+    check_that_all_was_taken_once(tab)
+
+
 def test_ten_cuts_at_random_places_lose_and_double_nothing(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
 ) -> None:
