@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ttybridge import logs
+from ttybridge.adapters.listen import bind
 from ttybridge.adapters.pty import Pty, find_program
 from ttybridge.adapters.signals import ends_before, stop_signals
 from ttybridge.adapters.tmux_control import TmuxControl, find_engine
@@ -27,7 +28,6 @@ from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.hub import Hub, Terminals
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.web.assets import load_page
-from ttybridge.web.listen import bind
 from ttybridge.web.server import serve
 
 log = logging.getLogger(__name__)

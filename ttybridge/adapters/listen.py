@@ -1,4 +1,4 @@
-"""Binds the sockets of the web server."""
+"""Binds sockets to listen on, or finds out which port is free."""
 
 import asyncio
 import errno
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from ttybridge.errors import PortTakenError, TtyBridgeError
 
 
-async def bind(host: str, ports: Sequence[int]) -> list[socket.socket]:
+async def bind(host: str, ports: Sequence[int], *, option: str = "--port") -> list[socket.socket]:
     """Bind the first port that is free on all addresses of the host.
 
     Args:
         host: A name or an address.
         ports: The ports to try, in order; 0 takes any that is free.
+        option: The option that chooses the port, for errors.
 
     Returns:
         A bound socket for each address; all have the same port, none listens yet.
@@ -34,12 +35,12 @@ async def bind(host: str, ports: Sequence[int]) -> list[socket.socket]:
                 continue
             raise TtyBridgeError(
                 f"Cannot listen on {host}, port {port}: {error.strerror or error}.",
-                hint="Choose others with --host and --port.",
+                hint=f"Choose others with {option} and {option.replace('port', 'host')}.",
             ) from error
     first, last = ports[0], ports[-1]
     what = f"Port {first} is" if first == last else f"All ports from {first} to {last} are"
     raise PortTakenError(
-        f"{what} taken.", hint="Choose another with --port, or 0 for any that is free."
+        f"{what} taken.", hint=f"Choose another with {option}, or 0 for any that is free."
     )
 
 
