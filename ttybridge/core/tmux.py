@@ -48,17 +48,23 @@ class Target:
         """
         return f"={self.session}"
 
-    def take_over(self) -> list[str]:
+    def take_over(self, *, features: str = FEATURES) -> list[str]:
         """The original's command: attach or create, and detach everybody else."""
-        return [*self._client(), "new-session", "-A", "-D", "-s", self.session]
+        return [*self._client(features), "new-session", "-A", "-D", "-s", self.session]
 
-    def attach(self, *, read_only: bool = False) -> list[str]:
-        """Attach one more client; nobody is detached, the session's environment stays (`-E`)."""
+    def attach(self, *, read_only: bool = False, features: str = FEATURES) -> list[str]:
+        """Attach one more client; nobody is detached, the session's environment stays (`-E`).
+
+        Args:
+            read_only: Whether the client may only watch.
+            features: What its terminal can do beyond its terminfo entry; of one that is not our
+                page nobody knows, and tmux asks it.
+        """
         flags = ["-f", "read-only,ignore-size"] if read_only else []
-        return [*self._client(), "attach-session", "-E", *flags, "-t", self.exact]
+        return [*self._client(features), "attach-session", "-E", *flags, "-t", self.exact]
 
-    def _client(self) -> list[str]:
-        return [*self.base, "-u", "-T", FEATURES]
+    def _client(self, features: str) -> list[str]:
+        return [*self.base, "-u", *(["-T", features] if features else [])]
 
     def has_session(self) -> list[str]:
         """Ask whether the session exists; the status answers."""
@@ -149,6 +155,15 @@ def parse_version(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def says_bad_terminal(output: bytes) -> bool:
+    r"""Tell whether a client's output means that it cannot draw on a terminal of this type.
+
+    >>> says_bad_terminal(b"missing or unsuitable terminal: xterm-direct\r\n")
+    True
+    """
+    return bool(_BAD_TERMINAL.search(output))
+
+
 def says_no_session(output: bytes) -> bool:
     r"""Tell whether a client's output means that the session is not there.
 
@@ -158,6 +173,7 @@ def says_no_session(output: bytes) -> bool:
     return bool(_NO_SESSION.search(output))
 
 
+_BAD_TERMINAL = re.compile(rb"missing or unsuitable terminal|terminal does not support")
 _NO_SESSION = re.compile(
     rb"can't find session|no sessions|no server running|error connecting to|server exited"
 )

@@ -71,7 +71,9 @@ class DirectTerminal:
         self._start(DEFAULT_SIZE)
         return ()
 
-    async def open(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
+    async def open(
+        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
+    ) -> Terminal:
         """Return the command's terminal, starting it for the first client if it waits."""
         return self.terminal or self._start(size)
 

@@ -31,8 +31,16 @@ class Terminals(Protocol):
     async def start(self) -> tuple[str, ...]:
         """Bring the session up; return sentences for the user."""
 
-    async def open(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
+    async def open(
+        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
+    ) -> Terminal:
         """Return the terminal for a new client.
+
+        Args:
+            client_id: Names the client.
+            role: What it may do.
+            size: Its window size.
+            terminal_type: What its terminal is, as TERM says it; empty for our page.
 
         Raises:
             TtyBridgeError: There is none.
@@ -95,13 +103,16 @@ class Hub:
         """
         return await self.terminals.start()
 
-    async def join(self, role: Role, size: WindowSize, *, acks: bool) -> Attachment:
+    async def join(
+        self, role: Role, size: WindowSize, *, acks: bool, terminal_type: str = ""
+    ) -> Attachment:
         """Attach a new client.
 
         Args:
             role: What it may do.
             size: Its window size.
             acks: Whether it acknowledges output from the start.
+            terminal_type: What its terminal is, as TERM says it; empty for our page.
 
         Raises:
             SessionFull: There is no place.
@@ -115,7 +126,7 @@ class Hub:
         client_id = ClientId(f"c{self._count}")
         self._opening += 1
         try:
-            terminal = await self.terminals.open(client_id, role, size)
+            terminal = await self.terminals.open(client_id, role, size, terminal_type)
         finally:
             self._opening -= 1
         attachment = Attachment(

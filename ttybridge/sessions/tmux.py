@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ttybridge.core.container import Container
-from ttybridge.core.tmux import Target, parse_end, says_no_session
+from ttybridge.core.environment import TERM
+from ttybridge.core.tmux import FEATURES, Target, parse_end, says_bad_terminal, says_no_session
 from ttybridge.errors import TerminalError, TtyBridgeError
 from ttybridge.model import (
     DEFAULT_SIZE,
@@ -142,8 +143,12 @@ class TmuxTerminals:
             )
         return ()
 
-    async def open(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
+    async def open(
+        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
+    ) -> Terminal:
         """Attach one more tmux client; the session is made anew when it has ended.
+
+        A terminal of a type that tmux cannot draw on is taken for one like our page's.
 
         Raises:
             TerminalError: tmux failed; its words are in the message.
@@ -151,15 +156,19 @@ class TmuxTerminals:
         self._newest = client_id  # before attaching, which ends the one before
         if self._exclusive or not any(not t.ended.done() for t in self._live.values()):
             await self._make_sure_it_exists(size)
-        terminal = self._attach(client_id, role, size)
+        terminal = self._attach(client_id, role, size, terminal_type)
         try:
             for again in range(RACE_TRIES):
+                if terminal_type and await self._finds_bad_terminal(terminal):
+                    terminal_type = ""
+                    terminal = self._attach(client_id, role, size, terminal_type)
+                    continue
                 if not await self._finds_no_session(terminal):
                     break
                 if again:  # a server that is just ending still takes connections
                     await asyncio.sleep(RACE_PAUSE_S)
                 await self._make_sure_it_exists(size)
-                terminal = self._attach(client_id, role, size)
+                terminal = self._attach(client_id, role, size, terminal_type)
             await self._must_draw(terminal)
             if self._unattached is not None:
                 own, self._unattached = self._unattached, None
@@ -245,6 +254,13 @@ class TmuxTerminals:
         await terminal.close()
         return True
 
+    async def _finds_bad_terminal(self, terminal: Terminal) -> bool:
+        """Tell whether a tmux client has ended because it cannot draw on this type of terminal."""
+        if await _draws(terminal) or not says_bad_terminal(terminal.tail):
+            return False
+        await terminal.close()
+        return True
+
     async def _must_draw(self, terminal: Terminal) -> None:
         if not await _draws(terminal):
             text = terminal.tail.decode(errors="replace").strip() or "it ended at once"
@@ -254,17 +270,22 @@ class TmuxTerminals:
                 hint="`ttybridge doctor` looks for the reason.",
             )
 
-    def _attach(self, client_id: ClientId, role: Role, size: WindowSize) -> Terminal:
-        target = self._control.target
+    def _attach(
+        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
+    ) -> Terminal:
+        target, features = self._control.target, "" if terminal_type else FEATURES
         if role is Role.VIEWER:
-            argv = target.attach(read_only=True)
+            argv = target.attach(read_only=True, features=features)
         elif self._exclusive:
-            argv = target.take_over()
+            argv = target.take_over(features=features)
         else:
-            argv = target.attach()
-        return self._terminal(argv, client_id, size)
+            argv = target.attach(features=features)
+        return self._terminal(argv, client_id, size, terminal_type)
 
-    def _terminal(self, argv: list[str], client_id: ClientId, size: WindowSize) -> Terminal:
+    def _terminal(
+        self, argv: list[str], client_id: ClientId, size: WindowSize, terminal_type: str = ""
+    ) -> Terminal:
+        environment = {**self._environment, b"TERM": terminal_type.encode() or TERM}
         if self._container is not None:
             argv = self._container.exec_tmux(argv, mark=self._mark(client_id))
 
@@ -276,7 +297,7 @@ class TmuxTerminals:
 
         return Terminal(
             self._spawn,
-            Launch(argv, self._environment, self._cwd),
+            Launch(argv, environment, self._cwd),
             size,
             log_bytes=LOG_BYTES,
             shared=False,
