@@ -99,6 +99,7 @@ def test_a_client_may_ask_for_a_reset_of_a_direct_command(
 ) -> None:
     bridge = start_bridge(command=program("echo"))
     open_page(page, bridge)
+    page.wait_for_text("READY")
     type_numbered(page, 1, "a")
     page.wait_for_text("READY[61]")
     page.ask("cut")
@@ -202,6 +203,7 @@ def test_the_end_of_a_command_is_told_with_its_reason(
 ) -> None:
     bridge = start_bridge(command=program("echo"))
     open_page(page, bridge)
+    page.wait_for_text("READY")
     type_numbered(page, 1, "\x04")
     state = page.wait(lambda state: state["ended"], "the end")
     assert state["tail"] == "READY[04]"
