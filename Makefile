@@ -11,7 +11,7 @@ help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 run:  ## install what is missing and start the bridge; ARGS="--port 9000" passes options
-	@PYTHON='$(PYTHON)' scripts/setup.sh run
+	@PYTHON='$(PYTHON)' scripts/setup.sh run $(value ARGS)
 	@exec $(BIN)/python -I scripts/run.py $(value ARGS)
 
 test:  ## install what the tests need, then every check and every test

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what `make run`, `make test` or development needs; does nothing when all is there.
-# Usage: scripts/setup.sh run|test|dev      PYTHON=… chooses the interpreter.
+# Usage: scripts/setup.sh run|test|dev [OPTIONS OF THE BRIDGE…]
+# PYTHON=… chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly purpose="${1:?run, test or dev}"
+case " ${*:2} " in *" --ssh "*) readonly with_ssh=yes ;; *) readonly with_ssh= ;; esac
 readonly min_minor=11      # Python 3.11, as in pyproject.toml
 readonly newest_minor=14   # newest Python 3 that the dependencies are tested with
 readonly min_node=18       # as in scripts/page.py
@@ -144,9 +146,13 @@ look_for() {  # the package, then the programs of which one must be there
     missing+=("$package")
 }
 
+# Ordinary users often have no sbin folder in PATH.
+look_for_sshd() { [ -x /usr/sbin/sshd ] || look_for openssh-server sshd; }
+
 programs_for_run() {
     missing=()
     look_for tmux tmux
+    if [ -n "$with_ssh" ] || [ "$purpose" = test ]; then look_for_sshd; fi
     # A page that is built already needs no Node.
     if [ "$purpose" = run ] && "$venv/bin/python" -I scripts/page.py check; then return; fi
     look_for nodejs node
@@ -157,6 +163,8 @@ programs_for_test() {
     look_for vim vim
     look_for htop htop
     look_for procps ps
+    look_for openssh-client ssh
+    look_for rsync rsync
     look_for podman podman
     look_for runc runc
     # Ubuntu's package of this name installs a snap, which does not run everywhere.

@@ -171,8 +171,9 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
         cwd: Path | None = None,
         preexec_fn: Callable[[], object] | None = None,
         any_port: bool = True,
+        prefix: Sequence[str] = (),
     ) -> RunningBridge:
-        argv = [sys.executable, "-m", "ttybridge", "-v"]
+        argv = [*prefix, sys.executable, "-m", "ttybridge", "-v"]
         if any_port and "--port" not in options:
             argv += ["--port", "0"]
         if not command and "--container" not in options:

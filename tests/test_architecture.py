@@ -16,6 +16,7 @@ LAYER_OF = {
     "sessions": "session",
     "adapters": "adapters",
     "tunnels": "tunnels",
+    "advice": "settings",
     "arguments": "settings",
     "config": "settings",
     "logs": "settings",
@@ -24,13 +25,17 @@ LAYER_OF = {
     "readers": "settings",
     "settings": "settings",
     "tokens": "settings",
+    "ssh": "ssh",
     "web": "web",
+    "client": "client",
     "bridge": "bridge",
     "browser": "entrances",
+    "check": "entrances",
     "cli": "entrances",
     "doctor": "entrances",
     "env_command": "entrances",
     "notebook": "entrances",
+    "ssh_checks": "entrances",
     "__main__": "entrances",
 }
 """The layer of each module or package directly inside ttybridge."""
@@ -42,10 +47,13 @@ MAY_IMPORT = {
     "adapters": {"words", "core"},
     "tunnels": {"words", "core"},
     "settings": {"words", "core"},
+    "ssh": {"words", "core", "session", "adapters", "settings"},
     "web": {"words", "core", "session", "adapters", "tunnels", "settings"},
-    "bridge": {"words", "core", "session", "adapters", "tunnels", "settings", "web"},
+    "client": {"words", "core", "settings"},
+    "bridge": {"words", "core", "session", "adapters", "tunnels", "settings", "ssh", "web"},
     "entrances": {
-        "words", "core", "session", "adapters", "tunnels", "settings", "web", "bridge",
+        "words", "core", "session", "adapters", "tunnels", "settings", "ssh", "web", "bridge",
+        "client",
     },
 }  # fmt: skip
 """What a layer may import besides itself; the package's own version may be read by all."""
@@ -71,11 +79,12 @@ ONLY_IN = {
     "engineio": {"ttybridge.web.connection", "ttybridge.web.engine"},
     "ptyprocess": {"ttybridge.adapters.pty"},
     "pyngrok": {"ttybridge.tunnels.ngrok"},
+    "cryptography": {"ttybridge.ssh.host_key"},
 }
 """Libraries that only these modules import."""
 
-READS_ENVIRONMENT = {"ttybridge.cli", "ttybridge.notebook"}
-"""The modules that may read os.environ; all others receive values."""
+READS_ENVIRONMENT = {"ttybridge.cli", "ttybridge.notebook", "ttybridge.ssh.login"}
+"""The modules that may read os.environ, those that are programs; all others receive values."""
 
 MAX_LINES = 400
 """Longest file that still reads in one sitting; beyond it, look for a second duty to split off."""

@@ -20,11 +20,19 @@ class Subcommand:
     help: str
     """What it does."""
     switches: tuple[tuple[str, str], ...] = ()
-    """Flags without a value, each with its help."""
+    """Flags that only it has, each with its help."""
     options: tuple[str, ...] | None = None
     """Names of the options that it takes; `None`: all."""
     hidden: bool = False
     """Whether the help text leaves it out."""
+    metavars: tuple[tuple[str, str], ...] = ()
+    """Those of `switches` that take a value, each with the word for it."""
+    words: tuple[tuple[str, str], ...] = ()
+    """What has to follow the name, each word with its meaning."""
+    rest: str = ""
+    """What may follow those words; it is handed on untouched, whatever it looks like."""
+    notes: tuple[str, ...] = ()
+    """Lines at the end of its help text."""
 
 
 _OF_TMUX = ("session", "socket_name", "socket_path", "tmux", "config_file")
@@ -53,8 +61,62 @@ REFERENCE = Subcommand(
     (),
     hidden=True,
 )
-SUBCOMMANDS = (BRIDGE, ENV, DOCTOR, REFERENCE)
+_URL = (("URL", "the link that the bridge printed, in quotes, or its address without token"),)
+_IDENTITY = ("--identity", "private key; without it, a key made for this")
+_REPLACE = ("--replace-host-key", "trust the machine, though its key has changed")
+
+SSH = Subcommand(
+    "ssh",
+    "Logs in by SSH through the bridge's address: a shell, or a command.",
+    (_IDENTITY, _REPLACE),
+    ("token_file",),
+    metavars=(("--identity", "FILE"),),
+    words=_URL,
+    rest="[SSH-OPTION…] [COMMAND…]",
+    notes=(
+        "What follows URL is handed to ssh, after the destination: options of ssh, then",
+        "a command. The exit status is that of ssh.",
+        "",
+        "The token is taken from the link, --token-file or TTYBRIDGE_TOKEN, else it is",
+        "that of the last login, else it is asked for.",
+        "Examples:",
+        "  ttybridge ssh 'https://box.example/?token=…'",
+        "  ttybridge ssh https://box.example nvidia-smi -L",
+        "  ttybridge ssh https://box.example -L 8888:localhost:8888",
+    ),
+)
+PROXY = Subcommand(
+    "proxy",
+    "Carries one SSH connection on stdin and stdout: a ProxyCommand for ssh.",
+    (_IDENTITY,),
+    ("token_file",),
+    metavars=(("--identity", "FILE"),),
+    words=_URL,
+)
+SSH_CONFIG = Subcommand(
+    "ssh-config",
+    "Prints a Host block with which ssh, scp, rsync and editors log in by name.",
+    (
+        ("--name", "name of the host; else made from the address"),
+        ("--write", "put it where ssh reads it: ~/.ssh"),
+        _IDENTITY,
+        _REPLACE,
+    ),
+    ("token_file",),
+    metavars=(("--name", "NAME"), ("--identity", "FILE")),
+    words=_URL,
+    notes=(
+        "With --write, it goes into ~/.ssh/ttybridge_config, and ~/.ssh/config gets one",
+        "line at its beginning that includes it; the rest of it stays as it is.",
+    ),
+)
+CLIENTS = (SSH, PROXY, SSH_CONFIG)
+"""Subcommands for the machine that logs in; they share nothing with the bridge's settings."""
+
+SUBCOMMANDS = (BRIDGE, ENV, DOCTOR, *CLIENTS, REFERENCE)
 """The bridge itself, then the subcommands."""
+
+_BY_NAME = {sub.name: sub for sub in SUBCOMMANDS if sub.name}
 
 _NO_SUCH_FLAG = {
     "--token": "everyone on this machine can read the arguments of a program. Set the variable "
@@ -73,6 +135,12 @@ class Arguments:
     """Field names of `Config` with their values, not checked."""
     switches: set[str] = field(default_factory=set)
     """The subcommand's own flags that are given, with their dashes."""
+    values: dict[str, str] = field(default_factory=dict)
+    """Values of the subcommand's own flags that take one."""
+    words: tuple[str, ...] = ()
+    """The words that the subcommand needs."""
+    rest: tuple[str, ...] = ()
+    """What follows them, untouched."""
     help: bool = False
     """Whether `--help` is given."""
     version: bool = False
@@ -95,9 +163,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 class _Reader:
     def __init__(self, argv: Sequence[str]) -> None:
-        cut = argv.index("--") if "--" in argv else len(argv)
-        self._rest = list(argv[:cut])
-        self._command = tuple(argv[cut + 1 :]) if cut < len(argv) else None
+        self._rest = list(argv)
+        self._command: tuple[str, ...] | None = None
         self._result = Arguments()
         self._words: list[str] = []
         self._seen: dict[str, tuple[Option, bool]] = {}
@@ -108,19 +175,31 @@ class _Reader:
         for nothing in ("", "--", "--no"):
             self._by_flag.pop(nothing, None)
         self._switches = {flag for sub in SUBCOMMANDS for flag, _ in sub.switches}
+        self._metavars = {flag: word for sub in SUBCOMMANDS for flag, word in sub.metavars}
 
     def read(self) -> Arguments:
         while self._rest:
             word = self._rest.pop(0)
+            if word == "--":
+                self._command = tuple(self._rest)
+                break
             if word.startswith("--"):
                 self._long(word)
             elif word.startswith("-") and len(word) > 1:
                 self._short(word)
             else:
                 self._words.append(word)
+                if self._hands_on():
+                    self._result.rest = tuple(self._rest)
+                    break
         self._choose_subcommand()
         self._check_flags()
         return self._result
+
+    def _hands_on(self) -> bool:
+        """Tell whether all that follows is for another program."""
+        sub = _BY_NAME.get(self._words[0])
+        return sub is not None and bool(sub.rest) and len(self._words) > len(sub.words)
 
     def _long(self, word: str) -> None:
         flag, equals, value = word.partition("=")
@@ -135,15 +214,35 @@ class _Reader:
         elif flag in self._by_flag:
             self._option(flag, value if equals else None)
         elif flag in self._switches:
-            self._result.switches.add(flag)
+            self._switch(flag, value if equals else None)
         else:
             self._unknown.append(flag)
-            meant = nearest(flag, self._by_flag)
+            meant = nearest(flag, [*self._by_flag, *self._switches])
             if not equals and meant and self._takes_value(meant):
                 self._skip_value()
 
     def _takes_value(self, flag: str) -> bool:
+        if flag in self._switches:
+            return flag in self._metavars
         return self._by_flag[flag][0].kind in (Kind.VALUE, Kind.LIST)
+
+    def _switch(self, flag: str, value: str | None) -> None:
+        """Read a flag that only subcommands have."""
+        self._result.switches.add(flag)
+        if flag in self._metavars:
+            value = self._value(flag, value, self._metavars[flag])
+            if value is not None:
+                self._result.values[flag] = value
+        elif value is not None:
+            self._result.problems.append(f"{flag} takes no value.")
+
+    def _value(self, flag: str, value: str | None, metavar: str) -> str | None:
+        """Return the value after the equals sign, else the next word; None when there is none."""
+        if value is None and self._rest and not self._is_flag(self._rest[0]):
+            return self._rest.pop(0)
+        if value is None:
+            self._result.problems.append(f"{flag} needs a value: {flag} {metavar}.")
+        return value
 
     def _skip_value(self) -> None:
         """Leave out the value of a flag that does not exist, so that it is not taken for a word."""
@@ -177,11 +276,9 @@ class _Reader:
             else:
                 flags[option.name] = min(int(str(flags.get(option.name, 0))) + 1, 2)
             return
+        value = self._value(flag, value, option.metavar)
         if value is None:
-            if not self._rest or self._is_flag(self._rest[0]):
-                self._result.problems.append(f"{flag} needs a value: {flag} {option.metavar}.")
-                return
-            value = self._rest.pop(0)
+            return
         if option.kind is Kind.LIST:
             before = flags.get(option.name, ())
             flags[option.name] = (*(before if isinstance(before, tuple) else ()), value)
@@ -190,17 +287,21 @@ class _Reader:
 
     def _is_flag(self, word: str) -> bool:
         name = word.partition("=")[0]
-        return name in self._by_flag or name in self._switches or name in ("-h", "--help")
+        return name in self._by_flag or name in self._switches or name in ("-h", "--help", "--")
 
     def _choose_subcommand(self) -> None:
         result = self._result
-        by_name = {sub.name: sub for sub in SUBCOMMANDS if sub.name}
-        if self._words and self._words[0] in by_name:
-            result.subcommand = by_name[self._words.pop(0)]
+        if self._words and self._words[0] in _BY_NAME:
+            result.subcommand = _BY_NAME[self._words.pop(0)]
+        needed = result.subcommand.words
+        result.words = tuple(self._words[: len(needed)])
+        del self._words[: len(needed)]
+        for word, meaning in needed[len(result.words) :]:
+            result.problems.append(f"ttybridge {result.subcommand.name} needs {word}: {meaning}.")
         if self._words:
             words = " ".join(self._words)
             shown = words if len(words) <= 60 else words[:57] + "…"
-            hint = did_you_mean(self._words[0], by_name)
+            hint = did_you_mean(self._words[0], _BY_NAME)
             if not hint and not result.subcommand.name:
                 hint = f" To share a command, write: ttybridge -- {shown}"
             result.problems.append(f"There is nothing called {shown!r} here.{hint}")

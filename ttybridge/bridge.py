@@ -5,11 +5,12 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttybridge import logs
 from ttybridge.adapters.listen import bind
@@ -18,6 +19,7 @@ from ttybridge.adapters.signals import ends_before, stop_signals
 from ttybridge.adapters.tmux_control import TmuxControl, find_engine
 from ttybridge.config import Config
 from ttybridge.core import environment as env
+from ttybridge.core.banner import SshLine, what
 from ttybridge.core.container import Container
 from ttybridge.core.shell import for_any_shell
 from ttybridge.core.stream import least_log_bytes
@@ -29,6 +31,9 @@ from ttybridge.sessions.hub import Hub, Terminals
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.web.assets import load_page
 from ttybridge.web.server import serve
+
+if TYPE_CHECKING:
+    from ttybridge.ssh.companion import Companion
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,8 @@ class Started:
     """Sentences about what the user may not expect."""
     token_generated: bool
     """Whether the token was made for this run."""
+    ssh: SshLine | None
+    """What to tell about SSH; None without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,14 @@ class Bridge:
             )
             stack.push_async_callback(hub.close)
             notes = await hub.start()
-            await stack.enter_async_context(serve(config, hub, page, token, port, sockets))
+            sshd = None
+            if config.ssh:
+                from ttybridge.ssh.companion import companion  # cryptography takes 50 ms to import
+
+                sshd = await stack.enter_async_context(companion(config, hub, self._environment))
+                notes += sshd.notes
+            web = serve(config, hub, page, token, port, sockets, sshd)
+            await stack.enter_async_context(web)
             self._hub = hub
             self._stack = stack.pop_all()
         address = f"http://{_shown_host(config.host)}:{port}{config.base_path}/"
@@ -171,6 +185,7 @@ class Bridge:
             mode=hub.terminals.mode,
             notes=(*self._notes, *notes),
             token_generated=token is not None and config.token is None,
+            ssh=_ssh_line(config, sshd, hub.terminals) if sshd else None,
         )
         return self
 
@@ -322,6 +337,13 @@ def _absolute(directory: Path) -> str:
             "The current folder has been removed.",
             hint="Change to another one, or give one with --cwd.",
         ) from error
+
+
+def _ssh_line(config: Config, sshd: "Companion", terminals: Terminals) -> SshLine:
+    """Return what to tell about SSH."""
+    host = socket.gethostname() if sshd.host in ("0.0.0.0", "::") else sshd.host  # noqa: S104
+    lands = "a shell of its own" if config.ssh_shell else what(terminals.mode, terminals.session)
+    return SshLine(sshd.user, host, sshd.port, sshd.host_key, lands)
 
 
 def _shown_host(host: str) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ttybridge import __version__, arguments, logs, manual, settings
+from ttybridge.advice import advice
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError, TtyBridgeError
-from ttybridge.tokens import TOKEN_VARIABLE
+from ttybridge.tokens import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from ttybridge.bridge import Started
@@ -39,9 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before anything can change the environment.
     snapshot = take_snapshot()
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in snapshot.items()}
-    # Programs that are started from here, and the terminal, have no use for the token.
-    snapshot.pop(TOKEN_VARIABLE.encode(), None)
-    os.environ.pop(TOKEN_VARIABLE, None)
+    # Programs that are started from here, and the terminal, have no use for our secrets.
+    for name in SECRET_VARIABLES:
+        snapshot.pop(name.encode(), None)
+        os.environ.pop(name, None)
     try:
         return _run(sys.argv[1:] if argv is None else argv, environ, snapshot)
     except ConfigError as error:
@@ -98,11 +100,17 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], snapshot: Mapping[byte
         return _flushed(0)
     if given.subcommand is arguments.DOCTOR and not given.problems:
         return _flushed(_doctor(given, environ, snapshot))
+    if given.subcommand in arguments.CLIENTS:
+        from ttybridge.client import commands
+
+        return _flushed(commands.run(given, environ, snapshot, sys.stdout))
     file = settings.find_config_file(given.flags, environ)
     config = settings.resolve(given.flags, environ, file, problems=given.problems)
     logs.configure(verbosity=config.verbose, quiet=config.quiet)
     if config.token is not None:
         logs.hide(config.token)
+    if config.host_key_secret is not None:
+        logs.hide(config.host_key_secret)
     if given.subcommand is arguments.ENV:
         from ttybridge import env_command
 
@@ -152,8 +160,9 @@ def _announce(config: Config, started: "Started", cleanup: contextlib.ExitStack)
         link=started.link,
         session=started.session,
         mode=started.mode,
-        notes=(*settings.advice(config), *started.notes),
+        notes=(*advice(config), *started.notes),
         token_generated=started.token_generated,
+        ssh=started.ssh,
         columns=shutil.get_terminal_size().columns,
     )
     # The bridge goes on when nobody reads what it prints.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttybridge import readers as read
+from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser
 from ttybridge.model import Mode, Secret
 from ttybridge.options import Group, Kind, option
 
@@ -15,6 +16,9 @@ DEFAULT_PORT = 8080
 
 PORT_TRIES = 51
 """Ports tried when none is given: 8080 and the fifty after it."""
+
+DEFAULT_SSH_PORT = 2222
+"""First port that is tried for SSH when none is given."""
 
 # A table: each declaration keeps its own line breaks.
 # fmt: off
@@ -37,7 +41,7 @@ class Config:
     """Port to listen on. `None`: the first free one of `ports`."""
     base_path: str = option(
         "", "--base-path", "PATH", "path the page is served below, such as /tty",
-        group=Group.NETWORK, parse=read.base_path, default_text="/",
+        group=Group.NETWORK, parse=read.base_path, default_text="/", rare=True,
     )
     """Path the page is served below: empty, or with a slash at the front and none at the end."""
     allow_host: tuple[str, ...] = option(
@@ -47,12 +51,12 @@ class Config:
     """Further values of the Host header, with or without a port."""
     trusted_proxy: tuple[str, ...] = option(
         (), "--trusted-proxy", "NET", "address or network of a proxy in front *",
-        group=Group.NETWORK, parse=read.network, kind=Kind.LIST,
+        group=Group.NETWORK, parse=read.network, kind=Kind.LIST, rare=True,
     )
     """Networks whose X-Forwarded headers are believed, such as `10.0.0.0/8`."""
     allow_frame: tuple[str, ...] = option(
         (), "--allow-frame", "ORIGIN", "origin of a page that may frame the terminal *",
-        group=Group.NETWORK, parse=read.origin, kind=Kind.LIST,
+        group=Group.NETWORK, parse=read.origin, kind=Kind.LIST, rare=True,
     )
     """Origins of pages that may show the terminal in a frame."""
 
@@ -81,12 +85,12 @@ class Config:
     """Name of tmux's socket; not together with `socket_path`."""
     socket_path: Path | None = option(
         None, "--socket-path", "PATH", "tmux socket by path, as tmux -S",
-        group=Group.SESSION, parse=read.path, short="-S", default_text="tmux's own",
+        group=Group.SESSION, parse=read.path, short="-S", default_text="tmux's own", rare=True,
     )
     """Path of tmux's socket."""
     tmux: str = option(
         "tmux", "--tmux", "PROGRAM", "tmux to use",
-        group=Group.SESSION, parse=read.program,
+        group=Group.SESSION, parse=read.program, rare=True,
     )
     """Name or path of the tmux program."""
     cwd: Path | None = option(
@@ -107,12 +111,12 @@ class Config:
     """Name or id of the container that tmux runs in."""
     container_engine: str = option(
         "auto", "--container-engine", "WHICH", "docker, podman or auto",
-        group=Group.SESSION, parse=read.choice("auto", "docker", "podman"),
+        group=Group.SESSION, parse=read.choice("auto", "docker", "podman"), rare=True,
     )
     """Program that knows the container: `docker`, `podman` or `auto`."""
     clipboard: bool = option(
         True, "--no-clipboard", "", "programs cannot copy to the browser's clipboard",
-        group=Group.SESSION, kind=Kind.SWITCH,
+        group=Group.SESSION, kind=Kind.SWITCH, rare=True,
     )
     """Whether programs may write to the browser's clipboard."""
     command: tuple[str, ...] = option(
@@ -122,9 +126,82 @@ class Config:
     """Direct command and its arguments; empty for tmux."""
     wait: bool = option(
         False, "--wait", "", "start COMMAND when the first client joins",
-        group=Group.SESSION, kind=Kind.SWITCH,
+        group=Group.SESSION, kind=Kind.SWITCH, rare=True,
     )
     """Whether a direct command starts with the first client, not at once."""
+
+    # SSH
+    ssh: bool = option(
+        False, "--ssh", "", "people may also come by SSH, with keys alone",
+        group=Group.SSH, kind=Kind.SWITCH,
+    )
+    """Whether a companion sshd is started."""
+    authorized_keys: tuple[Path, ...] = option(
+        (), "--authorized-keys", "FILE", "file with public keys that may log in *",
+        group=Group.SSH, parse=read.path, kind=Kind.LIST, default_text="~/.ssh/authorized_keys",
+    )
+    """Files with keys. Empty: the user's own file, unless keys are given otherwise."""
+    ssh_key: tuple[AuthorizedKey, ...] = option(
+        (), "--ssh-key", "KEY", "public key that may log in *",
+        group=Group.SSH, parse=read.ssh_key, kind=Kind.LIST, separator="\n",
+    )
+    """Keys given one by one."""
+    github_user: tuple[GithubUser, ...] = option(
+        (), "--github-user", "NAME", "GitHub user whose keys may log in *",
+        group=Group.SSH, parse=read.github_user, kind=Kind.LIST,
+    )
+    """Users whose public keys are asked for."""
+    ssh_shell: bool = option(
+        False, "--ssh-shell", "", "SSH logins get a shell, not the session",
+        group=Group.SSH, kind=Kind.SWITCH,
+    )
+    """Whether a login with a terminal gets a plain shell."""
+    ssh_host: str = option(
+        "127.0.0.1", "--ssh-host", "ADDRESS", "address to listen on for SSH",
+        group=Group.SSH, parse=read.host, rare=True,
+    )
+    """Address that sshd listens on, without brackets."""
+    ssh_port: int | None = option(
+        None, "--ssh-port", "PORT", "port to listen on for SSH; 0 takes any free one",
+        group=Group.SSH, parse=read.integer(0, 65535, "a port"), rare=True,
+        default_text="2222, or the next free one",
+    )
+    """Port that sshd listens on. `None`: the first free one of `ssh_ports`."""
+    state_dir: Path | None = option(
+        None, "--state-dir", "DIR", "folder that keeps the SSH host key",
+        group=Group.SSH, parse=read.path, rare=True, default_text="a new host key at each start",
+    )
+    """Folder with the host key."""
+    ssh_forwarding: bool = option(
+        True, "--no-ssh-forwarding", "", "no ports are forwarded over SSH (-L, -R, -D)",
+        group=Group.SSH, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether ports and sockets may be forwarded."""
+    ssh_agent: bool = option(
+        True, "--no-ssh-agent", "", "no agent is forwarded over SSH (-A)",
+        group=Group.SSH, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether a client's agent may be forwarded."""
+    ssh_sftp: bool = option(
+        True, "--no-ssh-sftp", "", "no sftp over SSH",
+        group=Group.SSH, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether there is sftp."""
+    max_ssh: int = option(
+        20, "--max-ssh", "N", "SSH connections over the web address at a time",
+        group=Group.SSH, parse=read.integer(1, 1000, "a number of connections"), rare=True,
+    )
+    """Most connections of `colab/ssh` at a time; each has an sshd of its own."""
+    github_url: str = option(
+        "https://github.com", "--github-url", "URL", "where --github-user asks for NAME.keys",
+        group=Group.SSH, parse=read.site, rare=True,
+    )
+    """Site that has `/NAME.keys`, without a slash at the end."""
+    sshd: str = option(
+        "sshd", "--sshd", "PROGRAM", "sshd to use",
+        group=Group.SSH, parse=read.program, rare=True,
+    )
+    """Name or path of OpenSSH's sshd."""
 
     # Limits
     max_clients: int = option(
@@ -182,6 +259,9 @@ class Config:
     # Not an option: it comes from TTYBRIDGE_TOKEN or the token file.
     token: Secret | None = None
     """The token. `None`: the bridge makes one, or none is needed (`no_auth`)."""
+    # Not an option either: it comes from TTYBRIDGE_HOST_KEY_SECRET.
+    host_key_secret: Secret | None = None
+    """What the SSH host key is made from. `None`: it is random, or kept in `state_dir`."""
 
     @property
     def mode(self) -> Mode:
@@ -198,6 +278,12 @@ class Config:
         if self.port is not None:
             return range(self.port, self.port + 1)
         return range(DEFAULT_PORT, DEFAULT_PORT + PORT_TRIES)
+
+    @property
+    def ssh_ports(self) -> range:
+        """The ports to try for SSH, in order; one when it was given."""
+        first = DEFAULT_SSH_PORT if self.ssh_port is None else self.ssh_port
+        return range(first, first + (PORT_TRIES if self.ssh_port is None else 1))
 
     @property
     def directory(self) -> Path:

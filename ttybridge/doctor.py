@@ -10,19 +10,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from ttybridge.advice import advice
+from ttybridge.check import FAIL, OK, WARN, Check
 from ttybridge.config import DEFAULT_PORT, Config
 from ttybridge.core.environment import TERM, child_environment
 from ttybridge.core.tmux import MIN_VERSION, parse_version
 from ttybridge.env_command import running_environment, shown, target_of
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import Mode
-from ttybridge.settings import advice
-
-OK, WARN, FAIL = "ok", "warn", "FAIL"
 
 FILES_PER_CLIENT = 3
 """Descriptors of one client: its socket, its pty, and one more while a pty is being started."""
@@ -33,21 +32,7 @@ FILES_BESIDES = 64
 PROGRAM_TIMEOUT_S = 5
 """Seconds for a program to say its version."""
 
-_PACKAGES = ("aiohttp", "socketio", "engineio", "ptyprocess", "itsdangerous")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Result of one check."""
-
-    name: str
-    """What was checked, in a word or two."""
-    state: str
-    """`ok`, `warn` or `FAIL`."""
-    text: str
-    """What was found."""
-    hint: str = ""
-    """How to mend it."""
+_PACKAGES = ("aiohttp", "socketio", "engineio", "ptyprocess", "itsdangerous", "cryptography")
 
 
 def run(
@@ -98,6 +83,8 @@ def _run_checks(config: Config, snapshot: Mapping[bytes, bytes]) -> Iterator[Che
     else:
         checks += [lambda: _tmux(config, environ), lambda: _tmux_folder(config, environ)]
         checks += [_terminal_type, lambda: _session(config, environ)]
+    if config.ssh:
+        checks.append(lambda: _ssh(config, environ))
     for check in checks:
         try:
             yield from check()
@@ -312,6 +299,15 @@ def _container(config: Config, environ: Mapping[bytes, bytes]) -> Iterator[Check
             return
     hint = f"Start it with: {Path(engines[0]).name} start {name}"
     yield Check("container", FAIL, f"{name} does not run under {' or '.join(engines)}", hint)
+
+
+def _ssh(config: Config, environ: Mapping[bytes, bytes]) -> Iterator[Check]:
+    try:
+        from ttybridge.ssh_checks import ssh_checks  # cryptography takes 50 ms to import
+    except ImportError as error:
+        yield Check("ssh", FAIL, f"cannot be loaded: {error}")
+    else:
+        yield from ssh_checks(config, environ)
 
 
 def _which(program: str, environ: Mapping[bytes, bytes]) -> str | None:

@@ -5,6 +5,7 @@ TtyBridgeError
 ├── MissingProgramError  a program that is needed is not installed, or too old
 ├── PortTakenError       somebody else listens on the port
 ├── TerminalError        a pty, its child, tmux or a container engine failed
+├── SshdError            the companion sshd could not be started, or keeps ending
 ├── ProtocolError        a client sent something that the protocol does not allow
 └── AccessDenied         the credential, Host or Origin of a request is not accepted
 """
@@ -61,6 +62,15 @@ class PortTakenError(TtyBridgeError):
     """Somebody else listens on the port that was asked for."""
 
     exit_code = 5
+
+
+class SshdError(TtyBridgeError):
+    """The companion sshd could not be started, or keeps ending.
+
+    The last lines that it printed are part of the message.
+    """
+
+    exit_code = 6
 
 
 class ProtocolError(TtyBridgeError):

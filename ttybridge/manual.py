@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from ttybridge.arguments import BRIDGE, SUBCOMMANDS, Subcommand, groups, takes
+from ttybridge.arguments import BRIDGE, CLIENTS, SUBCOMMANDS, Subcommand, groups, takes
 from ttybridge.options import Kind, Option
+from ttybridge.settings import OPTIONS
 
 EXIT_STATUS = (
     ("0", "stopped by Ctrl-C or SIGTERM"),
@@ -12,6 +13,7 @@ EXIT_STATUS = (
     ("3", "a program that is needed is missing"),
     ("4", "the terminal or tmux failed"),
     ("5", "the port is taken"),
+    ("6", "with --ssh: no key may log in, or sshd failed"),
     ("N", "with -- COMMAND: its own exit status, or 128 + n when signal n ended it"),
 )
 """What the exit status of the command means."""
@@ -20,8 +22,7 @@ _EXAMPLES = (
     ("ttybridge", "share tmux session 0"),
     ("ttybridge -p 9000 -s work", "share session work on port 9000"),
     ("ttybridge -- htop", "share one program"),
-    ("ttybridge env --diff", "compare environments"),
-    ("ttybridge doctor", "check what is needed"),
+    ("ttybridge --ssh", "let people in by SSH, too"),
 )
 
 _FLAGS_WIDTH = 28
@@ -34,11 +35,11 @@ def help_text(subcommand: Subcommand) -> str:
 
 def _bridge_help() -> Iterator[str]:
     yield "Usage: ttybridge [OPTIONS] [-- COMMAND…]"
-    yield "       ttybridge env | doctor [OPTIONS]        (each has its own --help)"
+    yield "       ttybridge env | doctor | ssh | proxy | ssh-config  (each has its --help)"
     yield BRIDGE.help
     for group, members in groups().items():
         common = [o for o in members if not o.rare and o.kind is not Kind.COMMAND]
-        rare = [f"{o.flag} {o.metavar}" for o in members if o.rare]
+        rare = [f"{o.flag} {o.metavar}".rstrip() for o in members if o.rare]
         yield f"{group.value}:" + ("" if common else " (docs/options.md)")
         yield from (_line(flags(o), o.help) for o in common)
         for at in range(0, len(rare), 3):
@@ -48,18 +49,37 @@ def _bridge_help() -> Iterator[str]:
     yield "Examples:"
     yield from (_line(command, meaning) for command, meaning in _EXAMPLES)
     yield "Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 failure, 2 wrong options,"
-    yield "3 program missing, 4 terminal or tmux failed, 5 port taken; COMMAND's own."
+    yield "3 program missing, 4 tmux failed, 5 port taken, 6 sshd failed; or COMMAND's own."
 
 
 def _subcommand_help(subcommand: Subcommand) -> Iterator[str]:
-    yield f"Usage: ttybridge {subcommand.name} [OPTIONS]"
+    yield f"Usage: ttybridge {' '.join(_usage(subcommand))}"
     yield subcommand.help
     yield ""
+    for word, meaning in subcommand.words:
+        yield f"{word}: {meaning}"
     yield "Options:"
-    yield from (_line(f"    {flag}", text) for flag, text in subcommand.switches)
+    yield from (_line(f"    {flag}", text) for flag, text in _own_flags(subcommand))
     for members in groups().values():
         yield from (_line(flags(o), o.help) for o in members if takes(subcommand, o))
     yield _line("-h, --help", "print this help")
+    if subcommand.notes:
+        yield from ("", *subcommand.notes)
+
+
+def _usage(subcommand: Subcommand) -> Iterator[str]:
+    yield subcommand.name
+    yield "[OPTIONS]"
+    yield from (word for word, _ in subcommand.words)
+    if subcommand.rest:
+        yield subcommand.rest
+
+
+def _own_flags(subcommand: Subcommand) -> Iterator[tuple[str, str]]:
+    """Yield the flags that only a subcommand has, each with its help: `--name NAME`."""
+    metavars = dict(subcommand.metavars)
+    for flag, text in subcommand.switches:
+        yield f"{flag} {metavars.get(flag, '')}".rstrip(), text
 
 
 def _line(left: str, right: str) -> str:
@@ -103,10 +123,14 @@ def _markdown_lines() -> Iterator[str]:
     yield "|---|---|"
     for sub in SUBCOMMANDS:
         if sub.name and not sub.hidden:
-            yield f"| `ttybridge {sub.name}` | {sub.help} |"
+            words = " ".join((sub.name, *(word for word, _ in sub.words), sub.rest)).rstrip()
+            yield f"| `ttybridge {words}` | {sub.help} |"
             yield from (
-                f"| `ttybridge {sub.name} {flag}` | {text} |" for flag, text in sub.switches
+                f"| `ttybridge {sub.name} {flag}` | {text} |" for flag, text in _own_flags(sub)
             )
+            for option in OPTIONS if sub in CLIENTS else ():
+                if takes(sub, option):
+                    yield f"| `ttybridge {sub.name} {flags(option).strip()}` | {option.help} |"
     yield from ("", "## Exit status", "")
     yield "| status | meaning |"
     yield "|---|---|"

@@ -20,6 +20,7 @@ class Group(Enum):
     NETWORK = "Network"
     ACCESS = "Access"
     SESSION = "Session"
+    SSH = "SSH"
     LIMITS = "Limits"
     OUTPUT = "Output"
 
@@ -30,7 +31,7 @@ class Kind(Enum):
     VALUE = "value"
     """One value: `--port 9000`."""
     LIST = "list"
-    """May be given several times, or with commas."""
+    """May be given several times, or with commas (keys: one a line)."""
     SWITCH = "switch"
     """Yes or no: `--exclusive`, `--no-exclusive`, `TTYBRIDGE_EXCLUSIVE=1`."""
     COUNT = "count"
@@ -67,6 +68,8 @@ class Option:
     """Whether the configuration file may have it."""
     rare: bool
     """Whether the help text only names it."""
+    separator: str
+    """What stands between the values of a list that are given at once."""
 
     @property
     def on_flag(self) -> str:
@@ -113,6 +116,7 @@ def option(
     default_text: str = "",
     in_file: bool = True,
     rare: bool = False,
+    separator: str = ",",
 ) -> T:
     """Declare an option as the default of a dataclass field; parameters as in `Option`."""
     metadata: dict[str, object] = {
@@ -127,6 +131,7 @@ def option(
         "default_text": default_text,
         "in_file": in_file,
         "rare": rare,
+        "separator": separator,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

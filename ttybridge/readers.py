@@ -7,6 +7,9 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser, parse_entry, parse_github_user
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -232,3 +235,36 @@ def container(text: str) -> str:
         reason = "give the name of a container: letters, digits and . _ -"
         raise ValueError(reason)
     return text
+
+
+def ssh_key(text: str) -> AuthorizedKey:
+    """Read one public key, with options in front of it as in an authorized_keys file."""
+    return parse_entry(text, "--ssh-key")
+
+
+def github_user(text: str) -> GithubUser:
+    """Read the name of a GitHub user, with `:read-only` behind it for keys that only watch."""
+    return parse_github_user(text)
+
+
+def site(text: str) -> str:
+    """Read the address of a site that has `/NAME.keys`; plain http only on this machine.
+
+    >>> site("https://git.example/")
+    'https://git.example'
+    """
+    reason = "give an address such as https://github.example.com."
+    try:
+        parts = urlsplit(text)
+        is_local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        port_is_right = parts.port != 0
+    except ValueError:
+        raise ValueError(reason) from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or not port_is_right:
+        raise ValueError(reason)
+    if parts.scheme == "http" and not is_local:
+        reason = "keys must come over https: give an address such as https://github.example.com."
+        raise ValueError(reason)
+    if parts.query or parts.fragment or parts.username:
+        raise ValueError(reason)
+    return text.rstrip("/")

@@ -1,19 +1,25 @@
 """Makes a `Config` from the command line, `TTYBRIDGE_*` variables, a TOML file and defaults."""
 
 import difflib
-import ipaddress
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttybridge.advice import is_loopback
 from ttybridge.config import Config
 from ttybridge.core.container import MARK
-from ttybridge.core.origin import parse_origin
+from ttybridge.core.ssh_keys import secret_problem
 from ttybridge.errors import ConfigError
 from ttybridge.model import Secret
-from ttybridge.options import Kind, Option, options_of
-from ttybridge.tokens import TOKEN_VARIABLE, read_token_file, token_problem
+from ttybridge.options import Group, Kind, Option, options_of
+from ttybridge.tokens import (
+    HOST_KEY_SECRET_VARIABLE,
+    SECRET_VARIABLES,
+    TOKEN_VARIABLE,
+    read_token_file,
+    token_problem,
+)
 
 OPTIONS = options_of(Config)
 """Every option, in the order of the help text."""
@@ -96,6 +102,7 @@ def resolve(
         values["cwd"] = ORIGINAL_CWD if is_directory(ORIGINAL_CWD) else Path()
     _settle_conflicts(values, given, found)
     values["token"] = _token(values, given, environ, read_token or read_token_file, found)
+    values["host_key_secret"] = _host_key_secret(environ, found)
     config = Config(**values)  # type: ignore[arg-type]
     _check_together(config, given, is_directory, found)
     if found:
@@ -129,56 +136,6 @@ def find_config_file(flags: Mapping[str, Raw], environ: Mapping[str, str]) -> Co
         return ConfigFile(path, problem=f"{path} cannot be read: {reason}.")
 
 
-def advice(config: Config) -> tuple[str, ...]:
-    """Return sentences about settings that are allowed and probably not meant."""
-    notes = []
-    if not is_loopback(config.host):
-        notes.append(
-            f"The bridge listens on {config.host} without encryption: what is typed, and the "
-            "token, can be read on the way. Put a proxy with https in front, or use 127.0.0.1."
-        )
-        if config.host in ("0.0.0.0", "::") and not config.allow_host:  # noqa: S104
-            notes.append(
-                "Only the names 127.0.0.1 and localhost are answered so far: name the one that "
-                "people type with --allow-host."
-            )
-    if config.no_auth:
-        notes.append("There is no token: everyone who has an account here can use this shell.")
-    if not config.no_auth and not config.trusted_proxy and (far := _other_sites(config)):
-        notes.append(
-            f"In a frame of {', '.join(far)} the login is lost: over plain http browsers keep the "
-            "cookie from pages of another site. Use the same host name in both addresses, or https."
-        )
-    return tuple(notes)
-
-
-def _other_sites(config: Config) -> tuple[str, ...]:
-    """Return the frame origins that are another site than the bridge's plain http addresses."""
-    names = {name.rpartition("://")[2] for name in (config.host, *config.allow_host)}
-    own = {parsed[1].host for name in names if (parsed := parse_origin(f"http://{name}"))}
-    own |= {"127.0.0.1", "localhost"}
-    parsed_origins = ((text, parse_origin(text)) for text in config.allow_frame)
-    return tuple(
-        text
-        for text, origin in parsed_origins
-        if origin and not (origin[0] == "http" and origin[1].host in own)
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine only.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-    (True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return ` Did you mean …?`, or nothing when no word is near.
 
@@ -197,7 +154,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def _shown(raw: object) -> str:
     """Show a value that was wrong, on one line and not longer than a line."""
-    text = repr(raw)
+    text = repr(raw) if "PRIVATE KEY" not in str(raw) else "(a private key)"
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -231,7 +188,7 @@ def _merge(
     problems: list[str],
 ) -> dict[str, _Given]:
     """Return for each option the value of the first source that has it."""
-    known = {option.variable for option in OPTIONS if option.variable} | {TOKEN_VARIABLE}
+    known = {option.variable for option in OPTIONS if option.variable} | set(SECRET_VARIABLES)
     for name in sorted(environ):
         # A shell in a container that we share has the mark of our client in its environment.
         if name.startswith(PREFIX) and name not in known and name != MARK:
@@ -262,7 +219,7 @@ def _value(option: Option, given: _Given, home: str) -> object:
         case Kind.LIST:
             items = raw if isinstance(raw, tuple | list) else (raw,)
             texts = [_text(item) for item in items]
-            parts = [part.strip() for text in texts for part in text.split(",")]
+            parts = [part.strip() for text in texts for part in text.split(option.separator)]
             return tuple(dict.fromkeys(option.parse(part) for part in parts if part))
         case Kind.COMMAND:
             return raw
@@ -334,6 +291,18 @@ def _token(
     return Secret(token)
 
 
+def _host_key_secret(environ: Mapping[str, str], problems: list[str]) -> Secret | None:
+    """Return the secret that the host key is made from, if any; never shown in a problem."""
+    secret = environ.get(HOST_KEY_SECRET_VARIABLE)
+    if not secret:
+        return None
+    problem = secret_problem(secret)
+    if problem:
+        problems.append(f"{HOST_KEY_SECRET_VARIABLE}: {problem}")
+        return None
+    return Secret(secret)
+
+
 def _check_together(
     config: Config,
     given: Mapping[str, _Given],
@@ -350,8 +319,26 @@ def _check_together(
         problems.append("--no-auth and a token exclude each other: leave one of them out.")
     if "wait" in given and given["wait"].source == "flag" and not config.command:
         problems.append("--wait needs a command: ttybridge --wait -- COMMAND.")
+    _check_ssh(config, given, problems)
     if "cwd" in given and config.container:
         if given["cwd"].source == "flag":
             problems.append("--cwd has no effect with --container: shells start in its /content.")
     elif "cwd" in given and config.cwd is not None and not is_directory(config.cwd):
         problems.append(f"{given['cwd'].where} {_shown(str(config.cwd))}: there is no such folder.")
+
+
+def _check_ssh(config: Config, given: Mapping[str, _Given], problems: list[str]) -> None:
+    if not config.ssh:
+        problems += [
+            f"{option.flag} has no effect without --ssh: add it."
+            for option in OPTIONS
+            if option.group is Group.SSH
+            and option.name in given
+            and option.name != "ssh"
+            and given[option.name].source == "flag"
+        ]
+    if config.state_dir is not None and config.host_key_secret is not None:
+        problems.append(
+            f"--state-dir and {HOST_KEY_SECRET_VARIABLE} both say where the host key comes from: "
+            "give one of them."
+        )

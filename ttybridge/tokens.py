@@ -6,7 +6,13 @@ import stat
 from pathlib import Path
 
 TOKEN_VARIABLE = "TTYBRIDGE_TOKEN"  # noqa: S105 - the name of the variable, not a token
-"""The one variable that holds a secret; children of the bridge never get it."""
+"""The variable with the token; children of the bridge never get it."""
+
+HOST_KEY_SECRET_VARIABLE = "TTYBRIDGE_HOST_KEY_SECRET"  # noqa: S105
+"""The variable with the secret that the SSH host key is made from; handled alike."""
+
+SECRET_VARIABLES = (TOKEN_VARIABLE, HOST_KEY_SECRET_VARIABLE)
+"""All variables that hold a secret."""
 
 MIN_TOKEN, MAX_TOKEN = 16, 256
 """Characters of a token: 16 random ones have 96 bits; 256 fit every header and address."""

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DEADLINE_S, ROOT, Tmux, clean_environment, wait_until
+from tests.e2e.ssh import Ssh
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 
@@ -36,6 +37,14 @@ def pane_size(tmux: Tmux) -> str:
     return subprocess.run(
         ["stty", "-F", tty, "size"], capture_output=True, text=True
     ).stdout.strip()
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Ssh:
+    """OpenSSH's programs with keys of the test's own."""
+    folder = tmp_path / "client"
+    folder.mkdir()
+    return Ssh(folder)
 
 
 class NodeClient:

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from ttybridge import arguments, config, manual, options, readers, settings, tokens
+from ttybridge.advice import advice
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError
 from ttybridge.model import Mode
-from ttybridge.options import Kind
+from ttybridge.options import Group, Kind
 from ttybridge.settings import OPTIONS, ConfigFile, resolve
 
 TOKEN = "R7xk2-Qm9fLw0_ab"
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlKk+ZLkaPvaNqY00ZFXsoHyWM6XB+KCQuUHr5Vbzu me"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -114,6 +116,11 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
         "allow_frame": "https://h", "token_file": "/t", "no_auth": "1", "session": "s",
         "socket_name": "n", "socket_path": "/s", "tmux": "/t", "cwd": "/", "exclusive": "1",
         "container": "c", "container_engine": "podman", "clipboard": "0", "wait": "1",
+        "ssh": "1", "authorized_keys": "/k", "ssh_key": SSH_KEY,
+        "github_user": "octocat:read-only",
+        "ssh_shell": "1", "ssh_host": "::1", "ssh_port": "82", "state_dir": "/d",
+        "ssh_forwarding": "0", "ssh_agent": "0", "ssh_sftp": "0", "max_ssh": "7",
+        "github_url": "https://git.example", "sshd": "/s",
         "max_clients": "7", "resume_s": "2m", "backlog_bytes": "1M", "window_bytes": "64K",
         "join_timeout_s": "3", "quiet": "1", "open": "1", "verbose": "2", "config_file": "/c",
     }  # fmt: skip
@@ -128,6 +135,8 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
             argv, literal = [option.flag, option.short], text
         else:
             argv, literal = [option.flag, text], f'"{text}"'
+        if option.group is Group.SSH and option.name != "ssh":
+            argv.append("--ssh")
         if option.name == "wait":
             argv += ["--", "htop"]
         others: dict[str, Any] = {
@@ -154,7 +163,7 @@ def test_no_two_options_share_a_flag_a_variable_or_a_key() -> None:
 
 def test_the_defaults_that_are_described_are_the_defaults() -> None:
     for option in OPTIONS:
-        if option.rare and option.default_text:
+        if option.group is Group.LIMITS and option.default_text:
             assert option.parse(option.default_text) == option.default, option.name
         if isinstance(option.default, str) and option.kind is Kind.VALUE and option.default:
             assert option.parse(option.default) == option.default
@@ -405,14 +414,14 @@ def test_a_tilde_means_home_where_no_shell_has_replaced_it() -> None:
 
 
 def test_open_doors_come_with_advice() -> None:
-    assert settings.advice(made()) == ()
-    notes = " ".join(settings.advice(made(["--host", "0.0.0.0"])))
+    assert advice(made()) == ()
+    notes = " ".join(advice(made(["--host", "0.0.0.0"])))
     assert "without encryption" in notes
     assert "--allow-host" in notes
     assert "--allow-host" not in " ".join(
-        settings.advice(made(["--host", "0.0.0.0", "--allow-host", "box"]))
+        advice(made(["--host", "0.0.0.0", "--allow-host", "box"]))
     )
-    assert "no token" in " ".join(settings.advice(made(["--no-auth"])))
+    assert "no token" in " ".join(advice(made(["--no-auth"])))
 
 
 @pytest.mark.parametrize(
@@ -428,7 +437,7 @@ def test_open_doors_come_with_advice() -> None:
     ],
 )
 def test_a_frame_of_another_site_comes_with_advice(args: list[str], is_told: bool) -> None:
-    notes = " ".join(settings.advice(made(args)))
+    notes = " ".join(advice(made(args)))
     assert ("same host name" in notes) == is_told
 
 

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ttybridge.core.public_key import PublicKey
 from ttybridge.model import Mode
 
 MIN_COLUMNS, MAX_COLUMNS = 40, 100
@@ -30,6 +31,44 @@ class Banner:
         return f"{self.head}{self.link}\n{self.tail}"
 
 
+@dataclass(frozen=True, slots=True)
+class SshLine:
+    """How to come by SSH."""
+
+    user: str
+    """The account to log in to."""
+    host: str
+    """Name or address of this machine, without brackets."""
+    port: int
+    """Port of the companion sshd."""
+    host_key: PublicKey
+    """Its host key's public half."""
+    lands: str
+    """Where a login with a terminal lands, in words."""
+
+    @property
+    def command(self) -> str:
+        """The command that logs in."""
+        return f"ssh -p {self.port} {self.user}@{self.host}"
+
+    @property
+    def alias(self) -> str:
+        """A name for the host key in known_hosts: another key is another name, and no alarm."""
+        start = "".join(c for c in self.host_key.fingerprint.partition(":")[2] if c.isalnum())[:8]
+        return f"ttybridge-{start}"
+
+    @property
+    def block(self) -> tuple[str, ...]:
+        """Lines for ~/.ssh/config."""
+        return (
+            "Host ttybridge",
+            f"  HostName {self.host}",
+            f"  Port {self.port}",
+            f"  User {self.user}",
+            f"  HostKeyAlias {self.alias}",
+        )
+
+
 def make_banner(
     *,
     version: str,
@@ -38,6 +77,7 @@ def make_banner(
     mode: Mode,
     notes: Sequence[str] = (),
     token_generated: bool = True,
+    ssh: SshLine | None = None,
     columns: int = 80,
 ) -> Banner:
     """Return the banner.
@@ -49,6 +89,7 @@ def make_banner(
         mode: How clients share it.
         notes: Further sentences, one paragraph each.
         token_generated: Whether the token lives for this run only.
+        ssh: How to come by SSH; None without it.
         columns: Width of the terminal.
 
     >>> print(make_banner(version="1.0", link="http://127.0.0.1:8080/?token=x", session="0",
@@ -65,12 +106,32 @@ def make_banner(
     if "token=" not in link:
         invitation = "Open this link in a browser:"
     head = [f"ttybridge {version} · {what(mode, session)}", *_wrap(invitation, width), ""]
-    tail = ["", *_wrap(how_to_stop(mode), width)]
+    tail = [*(_ssh(ssh, width) if ssh else []), "", *_wrap(how_to_stop(mode), width)]
     if not token_generated and "token=" in link:
         tail += _wrap("The token is yours: the link stays the same at the next start.", width)
     for note in notes:
         tail += _wrap(note, width, mark="- ")
     return Banner(_lines(head), link, _lines(tail))
+
+
+def _ssh(ssh: SshLine, width: int) -> list[str]:
+    return [
+        "",
+        *_wrap(f"SSH, for the keys that may log in, lands in {ssh.lands}:", width),
+        "",
+        f"  {ssh.command}",
+        "",
+        *_wrap(f"Host key: {ssh.host_key.label}", width),
+        *_wrap("For ~/.ssh/config, so that scp, rsync and editors find it by name:", width),
+        "",
+        *(f"  {line}" for line in ssh.block),
+        "",
+        *_wrap(
+            "From a machine that only the link reaches: ttybridge ssh LINK, or for other tools "
+            "ttybridge ssh-config LINK.",
+            width,
+        ),
+    ]
 
 
 def what(mode: Mode, session: str) -> str:

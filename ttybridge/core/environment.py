@@ -14,7 +14,7 @@ DROPPED = frozenset(
 )
 """What node-pty removes (`src/unixTerminal.ts`, `_sanitizeEnv`): traces of another terminal."""
 
-OWN_SECRETS = frozenset({b"TTYBRIDGE_TOKEN"})
+OWN_SECRETS = frozenset({b"TTYBRIDGE_TOKEN", b"TTYBRIDGE_HOST_KEY_SECRET"})
 """Secrets of the bridge itself: a program in the terminal has no use for them."""
 
 TERM = b"xterm-256color"

@@ -6,12 +6,19 @@ from aiohttp.typedefs import Handler
 from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.web.assets import INDEX, Asset, Page
 from ttybridge.web.colab import ColabEntrance
+from ttybridge.web.colab_ssh import ColabSshEntrance
 from ttybridge.web.events import Events
 from ttybridge.web.security import Gate
 
 
 def make_app(
-    gate: Gate, page: Page, events: Events, colab: ColabEntrance, *, base_path: str
+    gate: Gate,
+    page: Page,
+    events: Events,
+    colab: ColabEntrance,
+    ssh: ColabSshEntrance,
+    *,
+    base_path: str,
 ) -> web.Application:
     """Put the entrances behind the gate.
 
@@ -20,6 +27,7 @@ def make_app(
         page: The built page.
         events: The entrance `tty/`.
         colab: The entrance `colab/tty`.
+        ssh: The entrances `colab/ssh` and `ssh`.
         base_path: Prefix of all paths; they are served without it, too, for proxies that strip it.
     """
     app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
@@ -34,6 +42,8 @@ def make_app(
             app.router.add_get(path, events.engine.handle)
             app.router.add_post(path, events.engine.handle)
         app.router.add_get(f"{base}/colab/tty", colab.handle)
+        app.router.add_get(f"{base}/colab/ssh", ssh.handle)
+        app.router.add_get(f"{base}/ssh", ssh.info)
     return app
 
 

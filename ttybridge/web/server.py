@@ -18,6 +18,7 @@ from ttybridge.sessions.hub import Hub
 from ttybridge.web.app import make_app
 from ttybridge.web.assets import Page
 from ttybridge.web.colab import ColabEntrance
+from ttybridge.web.colab_ssh import ColabSshEntrance, Sshd
 from ttybridge.web.engine import Engine
 from ttybridge.web.events import Events
 from ttybridge.web.security import Gate
@@ -34,6 +35,7 @@ async def serve(
     token: str | None,
     port: int,
     sockets: list[socket.socket],
+    sshd: Sshd | None = None,
 ) -> AsyncIterator[None]:
     """Serve the web application on bound sockets; on leaving, say goodbye to everybody.
 
@@ -44,11 +46,13 @@ async def serve(
         token: What opens everything; None with --no-auth.
         port: The port of the sockets.
         sockets: Bound, not listening yet; closed by the caller.
+        sshd: Where SSH over the web address leads; None without --ssh.
     """
 
     async def on_logout(session_id: str) -> None:
         engine.end_all_of(session_id)
         await colab.end_all_of(session_id)
+        await ssh.end_all_of(session_id)
 
     policy = SecurityPolicy(
         port=port,
@@ -64,7 +68,8 @@ async def serve(
     engine = Engine(join_timeout_s=config.join_timeout_s, principal_of=gate.principal_of)
     events = Events(hub, engine, title=_title(config), version=__version__)
     colab = ColabEntrance(hub, gate.principal_of)
-    app = make_app(gate, page, events, colab, base_path=config.base_path)
+    ssh = ColabSshEntrance(sshd, config.max_ssh, gate.principal_of)
+    app = make_app(gate, page, events, colab, ssh, base_path=config.base_path)
     runner = gate.runner(app)
     await runner.setup()
     try:
@@ -75,6 +80,7 @@ async def serve(
         # The sites stop after it: a polling client asks for the goodbye on a new TCP connection.
         await events.close()
         await colab.close()
+        await ssh.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await engine.wait_closed()

@@ -1,0 +1,206 @@
+"""The commands for machines that log in: `ssh`, `proxy` and `ssh-config`."""
+
+import asyncio
+import getpass
+import os
+import pwd
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+import ttybridge
+from ttybridge.arguments import PROXY, SSH, Arguments
+from ttybridge.client import http, proxy, ssh_config, store
+from ttybridge.client.address import Address, checked_name, checked_token, parse_address
+from ttybridge.client.ssh_config import Host
+from ttybridge.client.store import Store
+from ttybridge.errors import ConfigError, TtyBridgeError
+from ttybridge.model import Secret
+from ttybridge.tokens import TOKEN_VARIABLE, read_token_file
+
+_MISSING = (
+    "The token is missing: give the link with ?token=… in quotes, or --token-file FILE, or set "
+    "the variable TTYBRIDGE_TOKEN. In a terminal it is asked for."
+)
+_CLEAR = (
+    "ttybridge: warning: {host} is reached by plain http: others on the way can read the token, "
+    "and change the host key that is pinned. Use https, or a tunnel."
+)
+
+
+def run(
+    given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes], out: TextIO
+) -> int:
+    """Run one of the three commands; `ssh` does not return when it succeeds.
+
+    Args:
+        given: The command line.
+        environ: The environment, with the token when it is there.
+        snapshot: The environment for programs that are started, without the token.
+        out: Where the configuration is printed.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        TtyBridgeError: Something is wrong; it says what, and what to do.
+    """
+    if given.problems:
+        raise ConfigError(given.problems)
+    try:
+        if given.subcommand is PROXY:
+            return _proxy(given, environ, snapshot)
+        if given.subcommand is SSH:
+            return _ssh(given, environ, snapshot)
+        return _ssh_config(given, environ, out)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # the one who reads our output has seen enough
+        name = f"{error.filename} cannot be used" if error.filename else "That failed"
+        raise TtyBridgeError(f"{name}: {error.strerror}.") from None
+
+
+def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
+    place = store.open_store(environ)
+    host = _prepare(given, environ, place, _address(given).name)
+    config = place.save_config(host.name, ssh_config.standalone(ssh_config.block(host)))
+    sys.stderr.flush()
+    try:
+        # In our place: exit status, terminal and signals are ssh's own.
+        words = ["ssh", "-F", str(config), host.name, *given.rest]
+        os.execvpe("ssh", words, dict(snapshot))  # noqa: S606 - no shell is wanted
+    except FileNotFoundError:
+        raise store.missing("ssh") from None
+
+
+def _ssh_config(given: Arguments, environ: Mapping[str, str], out: TextIO) -> int:
+    chosen = given.values.get("--name")
+    name = _address(given).name if chosen is None else checked_name(chosen)
+    place = store.open_store(environ)
+    block = ssh_config.block(_prepare(given, environ, place, name))
+    out.write(_install(block, name, store.home(environ)) if "--write" in given.switches else block)
+    return 0
+
+
+def _install(block: str, name: str, home: Path) -> str:
+    """Put a block where ssh finds it, and return the command to log in with."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ours = folder / ssh_config.FILE_NAME
+    _edit(ours, lambda data: ssh_config.with_block(data, name, block))
+    _edit(folder / "config", ssh_config.with_include)
+    if Path(pwd.getpwuid(os.getuid()).pw_dir, ".ssh").resolve() == folder.resolve():
+        return f"ssh {name}\n"
+    # ssh asks the system where the home folder is, not the variable HOME.
+    return f"ssh -F {shlex.quote(str(ours))} {name}\n"
+
+
+def _edit(path: Path, change: Callable[[bytes], bytes]) -> None:
+    before = path.read_bytes() if path.exists() else None
+    after = change(before or b"")
+    if after != before:
+        store.replace_file(path, after)
+
+
+def _prepare(given: Arguments, environ: Mapping[str, str], place: Store, name: str) -> Host:
+    """Ask the bridge, pin its key, keep the token; return what the Host block has to say."""
+    address = _address(given)
+    if address.is_clear:
+        _say(_CLEAR.format(host=address.host))
+    token = _token(given, environ, lambda: place.token(name))
+    identity = _identity(given, environ) or place.own_key()
+    store.public_half(identity)  # what is wrong with it is said now, and not at each login
+    facts = asyncio.run(http.ask(address, token))
+    if place.pin(name, facts.host_key, replace="--replace-host-key" in given.switches):
+        _say(f"ttybridge: the host key {facts.host_key.fingerprint} is pinned for {name}.")
+    token_file = place.save_token(name, token)
+    words = ("proxy", "--token-file", str(token_file), "--identity", str(identity), address.base)
+    program = program_words(environ.get("PYTHONPATH", ""))
+    return Host(name, facts.user, place.known_hosts, identity, (*program, *words))
+
+
+def _proxy(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
+    address, link = _address(given), given.words[0]
+    if address.token is not None and link in sys.orig_argv:
+        # Everyone here can read the arguments of a program that runs, and only we its environment.
+        words = [address.base if word == link else word for word in sys.orig_argv[1:]]
+        variable = {TOKEN_VARIABLE.encode(): address.token.encode()}
+        words.insert(0, sys.executable)
+        os.execve(sys.executable, words, dict(snapshot) | variable)  # noqa: S606 - no shell
+    token = _token(given, environ, lambda: store.open_store(environ).token(address.name))
+    key = store.public_half(_identity(given, environ) or store.open_store(environ).own_key())
+    asyncio.run(proxy.run(address, token, key))
+    return 0
+
+
+def _address(given: Arguments) -> Address:
+    return parse_address(given.words[0])
+
+
+def _identity(given: Arguments, environ: Mapping[str, str]) -> Path | None:
+    """Return the private key that was named; the shell leaves a ~ after an equals sign."""
+    text = given.values.get("--identity")
+    if text is None:
+        return None
+    if text.startswith("~/"):
+        text = f"{store.home(environ)}{text[1:]}"
+    path = Path(text).absolute()
+    # Either half may be named: people pass the .pub file as often.
+    return path.with_suffix("") if path.suffix == ".pub" else path
+
+
+def _token(
+    given: Arguments,
+    environ: Mapping[str, str],
+    kept: Callable[[], Secret | None],
+) -> Secret:
+    """Return the token: from the link, a file, the variable, the last login, or the terminal."""
+    address, file = _address(given), given.flags.get("token_file")
+    if address.token is not None:
+        return address.token
+    if file is not None:
+        where = f"--token-file {str(file)!r}"
+        try:
+            return checked_token(read_token_file(Path(str(file))), where)
+        except ValueError as error:
+            raise ConfigError([f"{where}: {error}"]) from None
+    if environ.get(TOKEN_VARIABLE):
+        return checked_token(environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
+    return kept() or _ask_for_token(address)
+
+
+def _ask_for_token(address: Address) -> Secret:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise ConfigError([_MISSING]) from None
+    try:
+        return checked_token(getpass.getpass(f"Token for {address.base}: "), "That")
+    except EOFError:
+        raise ConfigError([_MISSING]) from None
+
+
+def program_words(python_path: str) -> list[str]:
+    """Return how to start ttybridge from anywhere.
+
+    Isolated (`-I`), so that no folder and no variable brings in other code under our name.
+    Where only PYTHONPATH or a user's own packages lead to us, those are named, and still not the
+    working directory (`-P`).
+    """
+    check = "import ttybridge; print(ttybridge.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", check], capture_output=True, text=True, cwd="/"
+    )
+    if found.stdout.strip() == ttybridge.__file__:
+        return [sys.executable, "-I", "-m", "ttybridge"]
+    package = str(Path(ttybridge.__file__).resolve().parents[1])
+    others = [str(Path(folder).absolute()) for folder in python_path.split(":") if folder]
+    path = ":".join(dict.fromkeys((package, *others)))
+    return ["env", f"PYTHONPATH={path}", sys.executable, "-P", "-m", "ttybridge"]
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

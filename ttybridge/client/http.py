@@ -1,0 +1,207 @@
+"""Asks a bridge over HTTP, and says in sentences why it did not answer as one."""
+
+import asyncio
+import contextlib
+import json
+import re
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ttybridge import __version__
+from ttybridge.client.address import Address
+from ttybridge.core.public_key import PublicKey, parse_public_key
+from ttybridge.errors import TtyBridgeError
+from ttybridge.logs import one_line
+from ttybridge.model import Secret
+
+if TYPE_CHECKING:
+    import aiohttp
+
+TIMEOUT_S = 30.0
+"""Seconds for connecting and the answer: a tunnel over a bad line takes some."""
+
+MAX_ANSWER = 64 * 1024
+"""Bytes of an answer that are read; ours have some hundred."""
+
+_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,62}\$?", re.IGNORECASE)
+_NGROK_ERROR = re.compile(rb"ERR_NGROK_\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class SshFacts:
+    """What a bridge says about its SSH server, checked."""
+
+    user: str
+    """Who logs in there."""
+    host_key: PublicKey
+    """The key that it proves itself with."""
+
+
+async def ask(address: Address, token: Secret) -> SshFacts:
+    """Return what the bridge says about its SSH server.
+
+    Raises:
+        TtyBridgeError: It cannot be reached, refuses, or answers something else.
+    """
+    async with asking(address, token) as (session, proxy):
+        url = f"{address.base}/ssh"
+        async with session.get(url, proxy=proxy, allow_redirects=False) as answer:
+            return parse_facts(await _body(answer), address)
+
+
+def parse_facts(data: bytes, address: Address) -> SshFacts:
+    """Check what came as JSON; nothing of it gets into a file before.
+
+    Raises:
+        TtyBridgeError: It is something else.
+    """
+    if looks_like_page(data):
+        raise _page(200, data)
+    try:
+        facts = json.loads(data)
+        user, key = facts["user"], facts["hostKey"]
+        if not (isinstance(user, str) and isinstance(key, str) and _USER.fullmatch(user)):
+            reason = "user or host key is not what it should be"
+            raise ValueError(reason)
+        return SshFacts(user, parse_public_key(key))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = f"{address.base} answers, and not as a bridge does."
+        raise TtyBridgeError(message, hint="Compare it with the link that it printed.") from None
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    address: Address, token: Secret
+) -> AsyncIterator[tuple["aiohttp.ClientSession", str | None]]:
+    """Give a session with our headers, and the proxy to use; turn failures into sentences.
+
+    Raises:
+        TtyBridgeError: The bridge cannot be reached, or does not speak HTTP.
+    """
+    import aiohttp
+
+    headers = {
+        "Authorization": f"Bearer {token}",
+        # Without it, free ngrok addresses answer with a page that warns of phishing.
+        "ngrok-skip-browser-warning": "1",
+        "User-Agent": f"ttybridge/{__version__}",
+    }
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(
+            headers=headers,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Of a refused WebSocket aiohttp shows no body otherwise.
+            raise_for_status=_refuse,
+        ) as session:
+            yield session, _proxy(address)
+    except TtyBridgeError:
+        raise
+    except TimeoutError:
+        message = f"{address.host} does not answer within {TIMEOUT_S:.0f} s."
+        raise TtyBridgeError(message, hint="Is the bridge running, and the network up?") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        message = f"The certificate of {address.host} is not trusted: {error.certificate_error}."
+        hint = "Somebody may be listening in, or a proxy's authority is not installed here."
+        raise TtyBridgeError(message, hint=hint) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        reason = one_line(str(error) or type(error).__name__)[:300]
+        message = f"{address.base} cannot be reached: {reason}."
+        raise TtyBridgeError(message, hint="Is the bridge running, and the link right?") from None
+
+
+async def _refuse(answer: "aiohttp.ClientResponse") -> None:
+    """Raise the sentence for an answer that is not the one asked for; 101 and 200 pass.
+
+    Raises:
+        TtyBridgeError: Always, but for those two.
+    """
+    place = answer.headers.get("Location", "")
+    if 300 <= answer.status < 400 and place:
+        message = f"The address leads on to {one_line(place.partition('?')[0])[:200]}"
+        hint = "If that is where the bridge is, use that address; it may be a login before it."
+        raise TtyBridgeError(f"{message} ({answer.status}).", hint=hint)
+    if answer.status not in (101, 200):
+        body = b""
+        with contextlib.suppress(Exception):  # an answer without an end has a status all the same
+            async with asyncio.timeout(5):
+                body = await _body(answer)
+        raise refusal(answer.status, body)
+
+
+async def _body(answer: "aiohttp.ClientResponse") -> bytes:
+    """Return the body, or its beginning when it is longer than it may be."""
+    body = b""
+    while len(body) < MAX_ANSWER and (chunk := await answer.content.read(MAX_ANSWER - len(body))):
+        body += chunk
+    return body
+
+
+def refusal(status: int, body: bytes) -> TtyBridgeError:
+    """Return what an HTTP status means here, and what to do next.
+
+    >>> str(refusal(401, b""))[:43]
+    'The bridge does not accept the token (401).'
+    """
+    if looks_like_page(body) or 300 <= status < 400:
+        return _page(status, body)
+    text = one_line(body.decode("utf-8", "replace").strip())[:300]
+    said = f" ({status}: {text})" if text else f" ({status})"
+    message, hint = _MEANING.get(status, ("The bridge does not answer as it should", _TRY_AGAIN))
+    if status == 400 and ("pubkey" in text or "key type" in text):
+        message, hint = "The bridge does not take this key", _OTHER_KEY
+    return TtyBridgeError(f"{message}{said}.", hint=hint)
+
+
+_TRY_AGAIN = "Look at what the bridge printed, and try again."
+_OTHER_KEY = "Leave --identity out, or give an Ed25519 key: ssh-keygen -t ed25519."
+_MEANING = {
+    400: ("The bridge does not understand the request", "Use the same version on both sides."),
+    401: (
+        "The bridge does not accept the token",
+        "A bridge makes a new one at each start: copy the link that it printed last.",
+    ),
+    403: (
+        "The bridge does not answer under this address",
+        "Use the address in the link that it printed, or start it with --allow-host HOST.",
+    ),
+    404: (
+        "This address gives no SSH",
+        "The bridge has to be started with --ssh, and the link to be complete.",
+    ),
+    429: ("The bridge has too many connections or logins", "Close one, or try again in a minute."),
+    502: (
+        "The bridge runs, and its SSH server does not answer",
+        "Look at what the bridge printed; starting it again may help.",
+    ),
+}
+
+
+def looks_like_page(body: bytes) -> bool:
+    """Tell whether a body is HTML or ngrok's: a bridge answers these requests with neither."""
+    start = body.lstrip()[:15].lower()
+    return start.startswith((b"<!doctype", b"<html", b"<!--")) or bool(_NGROK_ERROR.search(body))
+
+
+def _page(status: int, body: bytes) -> TtyBridgeError:
+    found = _NGROK_ERROR.search(body)
+    message = f"A web page answers in place of the bridge ({status}"
+    if found:
+        message += f", {found[0].decode()}"
+    return TtyBridgeError(
+        message + "): the tunnel is closed, or a login stands before it.",
+        hint="Is the bridge running, and the link the one that it printed last?",
+    )
+
+
+def _proxy(address: Address) -> str | None:
+    """Return the proxy that the environment names for this address.
+
+    aiohttp would look itself, and would then add a login from ~/.netrc to our header, and fail.
+    """
+    if address.is_local or urllib.request.proxy_bypass(address.host):
+        return None
+    return urllib.request.getproxies().get(address.base.partition(":")[0])

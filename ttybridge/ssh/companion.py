@@ -1,0 +1,219 @@
+"""The companion sshd with all that belongs to it: keys, host key, private files, logins."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ttybridge.adapters.listen import bind
+from ttybridge.adapters.rundir import bases, private_folder, write_private
+from ttybridge.config import Config
+from ttybridge.core.public_key import PublicKey
+from ttybridge.core.ssh_keys import AuthorizedKey, entry_line
+from ttybridge.core.ssh_log import says_port_is_taken
+from ttybridge.core.sshd_config import SshdSettings, parse_version, sshd_config
+from ttybridge.errors import SshdError
+from ttybridge.model import Role
+from ttybridge.sessions.hub import Hub
+from ttybridge.ssh import host_key, login, single
+from ttybridge.ssh.account import Account, find_sftp_server, find_sshd, own_account
+from ttybridge.ssh.daemon import ENVIRONMENT, SCRIPT_FLAGS, Daemon
+from ttybridge.ssh.keys import Collected, collect
+from ttybridge.ssh.logins import Logins
+
+log = logging.getLogger(__name__)
+
+PORT_TRIES = 5
+"""How often a free port is looked for: somebody may take it before sshd does."""
+
+VERSION_S = 5.0
+"""Time for sshd to say its version, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A running companion sshd."""
+
+    user: str
+    """The account that everybody logs in to."""
+    host: str
+    """Address that it listens on."""
+    port: int
+    """Port that it listens on."""
+    host_key: PublicKey
+    """Its host key's public half."""
+    notes: tuple[str, ...]
+    """Sentences about what the user may not expect."""
+    sshd: str
+    """Absolute path of sshd."""
+    folder: Path
+    """Private folder with its files."""
+
+    async def connect(self, key: PublicKey, role: Role) -> single.Connection:
+        """Start an sshd for one connection that accepts this key and no other.
+
+        Raises:
+            SshdError: It does not start; has its last lines.
+        """
+        entry = AuthorizedKey(key, role is Role.VIEWER, (), "the connection")
+        text = entry_line(entry, _command(self.folder, entry)) + "\n"
+        return await single.connect(self.sshd, self.folder / "sshd_config", text, user=self.user)
+
+
+@contextlib.asynccontextmanager
+async def companion(
+    config: Config, hub: Hub, environment: Mapping[bytes, bytes]
+) -> AsyncIterator[Companion]:
+    """Start the companion sshd; on leaving, end it with all its logins.
+
+    Args:
+        config: The options.
+        hub: The session that logins join.
+        environment: What logins get.
+
+    Raises:
+        TtyBridgeError: It cannot be started; everything that had started is stopped.
+    """
+    account = own_account()
+    sshd = find_sshd(config.sshd, os.fsdecode(environment.get(b"PATH", b"")))
+    home = os.fsdecode(environment.get(b"HOME", b""))
+    keys = await collect(
+        files=config.authorized_keys,
+        default_file=Path(home, ".ssh/authorized_keys") if home else None,
+        literal=config.ssh_key,
+        github_users=config.github_user,
+        github_url=config.github_url,
+    )
+    key, key_notes = await asyncio.to_thread(_host_key, config)
+    sftp = find_sftp_server() if config.ssh_sftp else ""
+    notes = [*account.notes, *keys.notes, *key_notes]
+    if config.ssh_sftp and not sftp:
+        notes.append("There is no sftp-server on this machine: scp needs its option -O.")
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(private_folder(bases(environment)))
+        _write_files(folder, config, account, keys, key, environment, sftp)
+        logins = await stack.enter_async_context(Logins(hub, folder / "login"))
+        daemon = Daemon([sshd, "-D", "-e", "-f", str(folder / "sshd_config")], user=account.name)
+        stack.push_async_callback(daemon.stop)
+        stack.push_async_callback(logins.end_all)  # first: they say goodbye themselves
+        settings = SshdSettings(
+            user=account.name,
+            host=config.ssh_host,
+            port=0,
+            host_key=str(folder / "host_key"),
+            authorized_keys=str(folder / "authorized_keys"),
+            uses_pam=account.needs_pam,
+            forwarding=config.ssh_forwarding,
+            agent=config.ssh_agent,
+            sftp=bool(sftp),
+            version=await _version(sshd),
+        )
+        port = await _start(daemon, settings, folder, config.ssh_ports)
+        watching = asyncio.create_task(daemon.watch())
+        stack.push_async_callback(_cancel, watching)
+        yield Companion(account.name, config.ssh_host, port, key.public, tuple(notes), sshd, folder)
+
+
+def _host_key(config: Config) -> tuple[host_key.HostKey, tuple[str, ...]]:
+    """Return the host key: from the secret, from the folder that keeps it, or a new one."""
+    if config.host_key_secret is not None:
+        return host_key.derive(config.host_key_secret), ()
+    if config.state_dir is not None:
+        return host_key.kept(config.state_dir)
+    return host_key.generate(), ()
+
+
+def _write_files(
+    folder: Path,
+    config: Config,
+    account: Account,
+    keys: Collected,
+    key: host_key.HostKey,
+    environment: Mapping[bytes, bytes],
+    sftp: str,
+) -> None:
+    lines = [entry_line(entry, _command(folder, entry)) for entry in keys.entries]
+    settings = {
+        b"shell": os.fsencode(account.shell),
+        b"sftp": os.fsencode(sftp),
+        b"lands": b"shell" if config.ssh_shell else b"session",
+    }
+    write_private(folder / "host_key", key.private)
+    write_private(folder / "authorized_keys", "".join(f"{line}\n" for line in lines).encode())
+    write_private(folder / "environment", _entries(environment))
+    write_private(folder / "settings", _entries(settings))
+    # A copy: the package may be updated or removed while the bridge runs.
+    write_private(folder / "login.py", Path(login.__file__).read_bytes())
+
+
+def _entries(values: Mapping[bytes, bytes]) -> bytes:
+    return b"".join(name + b"=" + value + b"\0" for name, value in values.items())
+
+
+def _command(folder: Path, entry: AuthorizedKey) -> str:
+    """Return the forced command of a key. Its arguments can be read by everybody: no secrets."""
+    role = "viewer" if entry.read_only else "owner"
+    # The interpreter itself: a name in PATH may be a slow shim.
+    python = os.path.realpath(sys.executable)
+    argv = [python, SCRIPT_FLAGS, str(folder / "login.py"), str(folder), role]
+    return shlex.join(["exec", *argv, entry.key.fingerprint])
+
+
+async def _start(daemon: Daemon, settings: SshdSettings, folder: Path, ports: Sequence[int]) -> int:
+    """Start sshd on the first port that is free; return the port.
+
+    sshd itself takes no port 0, and none that is handed to it: between finding a free one and its
+    start, somebody else may take it.
+
+    Raises:
+        PortTakenError: There is none.
+        SshdError: sshd does not start for another reason.
+    """
+    for again in range(PORT_TRIES):
+        sockets = await bind(settings.host, ports, option="--ssh-port")
+        port: int = sockets[0].getsockname()[1]
+        for found in sockets:
+            found.close()
+        text = sshd_config(replace(settings, port=port))
+        write_private(folder / "sshd_config", text.encode())
+        try:
+            await daemon.start()
+        except SshdError:
+            if again == PORT_TRIES - 1 or not says_port_is_taken(list(daemon.log.last)):
+                raise
+            daemon.log.last.clear()
+        else:
+            return port
+    raise AssertionError("unreachable")
+
+
+async def _version(sshd: str) -> tuple[int, int] | None:
+    """Ask sshd for its version; None when it does not say."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sshd, "-V"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=ENVIRONMENT,
+        )
+    except OSError as error:
+        raise SshdError(f"{sshd} cannot be run: {error.strerror}.") from error
+    try:
+        async with asyncio.timeout(VERSION_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return None
+    return parse_version(output.decode(errors="replace"))
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
