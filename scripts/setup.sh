@@ -30,7 +30,9 @@ apt_updated=
 apt_get() {  # quiet, unless it fails
     local log status=0
     log="$(mktemp)"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" \
+    # RUNLEVEL: no package starts a service of its own (invoke-rc.d).
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get -q -o Dpkg::Use-Pty=0 "$@" \
         </dev/null >"$log" 2>&1 || status=$?
     [ "$status" = 0 ] || tail -n 20 "$log" >&2
     rm -f "$log"
@@ -44,10 +46,18 @@ apt_install() {
     apt_get install -y --no-install-recommends "$@"
 }
 
+# The bridge starts an sshd of its own; the package would open this machine to everybody.
+keep_sshd_off() {
+    have systemctl || return 0
+    "${as_root[@]}" systemctl mask ssh.service ssh.socket >/dev/null 2>&1 || return 0
+    say "sshd is installed and left off; should it run: systemctl unmask ssh.service ssh.socket"
+}
+
 # Installs packages: all at once, or each for itself when one of them fails.
 # Returns 1 without apt, root and passwordless sudo, or when a package could not be installed.
 install_packages() {
     can_apt || return 1
+    case " $* " in *" openssh-server "*) keep_sshd_off ;; esac
     say "installing with apt: $*"
     apt_install "$@" && return 0
     local package ok=0

@@ -55,10 +55,12 @@ def add_python(machine: Machine, name: str, minor: int) -> None:
     )
 
 
-def setup(machine: Machine, purpose: str = "run", **variables: str) -> tuple[int, str]:
+def setup(
+    machine: Machine, purpose: str = "run", *options: str, **variables: str
+) -> tuple[int, str]:
     checkout, programs = machine
     done = subprocess.run(
-        [checkout / "scripts" / "setup.sh", purpose],
+        [checkout / "scripts" / "setup.sh", purpose, *options],
         env={"PATH": str(programs), "HOME": str(checkout), **variables},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
@@ -145,6 +147,39 @@ def test_missing_programs_are_installed_by_sudo_without_a_password(machine: Mach
     update, install = log.read_text().splitlines()
     assert update.endswith("update")
     assert install.endswith("install -y --no-install-recommends tmux")
+
+
+@pytest.mark.skipif(Path("/usr/sbin/sshd").exists() is False, reason="sshd is what is left out")
+def test_ssh_needs_nothing_more_where_sshd_is(machine: Machine) -> None:
+    add_python(machine, "python3.12", 12)
+    add_program(machine, "tmux", "")
+    assert setup(machine, "run", "--ssh")[0] == 0
+
+
+def test_sshd_is_installed_for_ssh_alone_and_its_own_service_left_off(machine: Machine) -> None:
+    script = machine[0] / "scripts/setup.sh"
+    script.write_text(script.read_text().replace("/usr/sbin/sshd", "/no/such/sshd"))
+    add_python(machine, "python3.12", 12)
+    (machine[1] / "id").unlink()
+    add_program(machine, "id", "echo 0")
+    add_program(machine, "tmux", "")
+    log = machine[0] / "log"
+    add_program(machine, "systemctl", f'echo "systemctl $*" >>{log}')
+    add_program(
+        machine,
+        "apt-get",
+        f'echo "$RUNLEVEL $*" >>{log}; case "$*" in *install*) cat "$0" >{machine[1]}/sshd;'
+        f" chmod +x {machine[1]}/sshd ;; esac",
+    )
+    assert setup(machine)[0] == 0
+    assert not log.exists()
+    status, text = setup(machine, "run", "--ssh", "--port", "9000")
+    assert status == 0, text
+    mask, _update, install = log.read_text().splitlines()
+    assert mask == "systemctl mask ssh.service ssh.socket"
+    assert install.startswith("1 ")
+    assert install.endswith("install -y --no-install-recommends openssh-server")
+    assert "systemctl unmask" in text
 
 
 def test_a_failing_apt_is_quoted_and_the_program_named(machine: Machine) -> None:
