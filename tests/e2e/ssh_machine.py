@@ -86,7 +86,9 @@ class Machine:
         return self.run("mount", "--bind", str(copy), folder)
 
     def empty(self, path: str, *, mode: str = "755", keep: Iterable[Path] = ()) -> "Machine":
-        """Put an empty folder over a folder; some folders below it stay."""
+        """Put an empty folder over a folder; some folders below it stay, and what Python needs."""
+        kept_too = (each for each in _needed() if each.is_relative_to(path))
+        keep = dict.fromkeys((*keep, *kept_too))
         new = self._new("empty")
         new.mkdir()
         self.run("mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(new))
@@ -120,8 +122,7 @@ class Machine:
     def become(self, uid: int, gid: int) -> "Machine":
         """Run the program as this user, who can reach Python and the checkout."""
         self._ids = (uid, gid)
-        needed = [Path(path).resolve() for path in (sys.base_prefix, sys.prefix, ROOT)]
-        for closed, paths in _closed(needed).items():
+        for closed, paths in _closed(_needed()).items():
             self.empty(str(closed), keep=paths)
         return self
 
@@ -174,12 +175,16 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines(keepends=True)
 
 
+def _needed() -> list[Path]:
+    """Return the folders that Python and the checkout are in, none below another."""
+    found = {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, ROOT)}
+    return [p for p in sorted(found) if not any(o != p and p.is_relative_to(o) for o in found)]
+
+
 def _closed(paths: Sequence[Path]) -> dict[Path, list[Path]]:
     """Return the folders that others cannot enter, with the paths below them that are needed."""
     found: dict[Path, list[Path]] = {}
     for path in paths:
-        if any(other != path and path.is_relative_to(other) for other in paths):
-            continue
         above = reversed(path.parents)
         closed = next((p for p in above if not p.stat().st_mode & stat.S_IXOTH), None)
         if closed is not None and path not in found.get(closed, []):

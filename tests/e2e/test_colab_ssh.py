@@ -5,6 +5,8 @@ import hashlib
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -63,6 +65,23 @@ class Colab:
         self, *argv: str, deadline_s: float = DEADLINE_S
     ) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(list(argv), capture_output=True, env=self.env, timeout=deadline_s)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a connection open."""
+        process = subprocess.Popen(
+            ["ssh", *self.options, "bridge", "echo in; cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.env,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"in\n"
+            yield
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(DEADLINE_S)
 
     def refused(self) -> str:
         """Return what the command says that is refused by the bridge, on one line."""
@@ -124,14 +143,7 @@ def test_the_key_counts_for_its_own_connection_only(
     bridge = start_bridge(*ssh.options)
     colab = Colab(tmp_path / "colab", bridge, ssh.stranger)
     ssh.config(bridge)  # pins the host key
-    held = subprocess.Popen(
-        ["ssh", *colab.options, "bridge", "echo in; cat"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=colab.env,
-    )  # fmt: skip
-    assert held.stdin is not None
-    assert held.stdout is not None
-    try:
-        assert held.stdout.readline() == b"in\n"
+    with colab.held():
         # Neither at sshd's port, nor on another connection over the web address.
         assert ssh.run(bridge, "bridge", "echo in", key=ssh.stranger).returncode == 255
         other = make_key(tmp_path, "other")
@@ -144,10 +156,6 @@ def test_the_key_counts_for_its_own_connection_only(
         denied = mixed.run("ssh", *options, "bridge", "echo in")
         assert (denied.returncode, denied.stdout) == (255, b"")
         assert b"Permission denied (publickey)" in denied.stderr
-    finally:
-        held.stdin.close()
-        held.stdout.close()
-        held.wait(DEADLINE_S)
 
 
 def test_a_wrong_token_is_401(start_bridge: StartBridge, ssh: Ssh, tmp_path: Path) -> None:
@@ -204,19 +212,8 @@ def test_above_the_limit_it_is_429(start_bridge: StartBridge, ssh: Ssh, tmp_path
     bridge = start_bridge(*ssh.options, "--max-ssh", "1")
     colab = Colab(tmp_path / "colab", bridge, ssh.owner)
     ssh.config(bridge)  # pins the host key
-    held = subprocess.Popen(
-        ["ssh", *colab.options, "bridge", "echo in; cat"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=colab.env,
-    )  # fmt: skip
-    assert held.stdin is not None
-    assert held.stdout is not None
-    try:
-        assert held.stdout.readline() == b"in\n"
+    with colab.held():
         assert "(HTTP 429)" in colab.refused()
-    finally:
-        held.stdin.close()
-        held.stdout.close()
-        held.wait(DEADLINE_S)
     # The place is free again when the connection has ended.
     wait_until(
         lambda: colab.run("ssh", *colab.options, "bridge", "echo in").stdout == b"in\n", "a place"

@@ -96,6 +96,18 @@ def settle(tmux: Tmux, target: str) -> None:
     wait_until(lambda: program.resolve() != server, f"a program in {target}")
 
 
+def fake_nvidia_smi(folder: Path) -> Path:
+    """Make a program that works with the notebook's LD_LIBRARY_PATH and fails without it."""
+    smi = folder / "nvidia-smi"
+    smi.write_text(
+        '#!/bin/sh\ncase "$LD_LIBRARY_PATH" in */usr/lib64-nvidia*) echo GPU ok;;\n'
+        "*) echo Failed to initialize NVML; exit 9;; esac\n"
+    )
+    smi.chmod(0o755)
+    assert subprocess.run([smi], env={"PATH": "/bin"}, check=False).returncode == 9
+    return smi
+
+
 def start_server(tmux: Tmux, session: str, home: Path) -> None:
     """Start a tmux server that has never heard of our variables, and has one of its own."""
     env = clean_environment(HOME=str(home), ONLY_THE_SERVER="has this", SHELL="/bin/bash")
@@ -166,14 +178,8 @@ def test_what_the_page_types_runs_with_them(
     start_bridge: StartBridge, tmux: Tmux, home: Path, tmp_path: Path
 ) -> None:
     """The blog post's nvidia-smi: it works only with the notebook's LD_LIBRARY_PATH."""
-    smi = home / "nvidia-smi"
-    smi.write_text(
-        '#!/bin/sh\ncase "$LD_LIBRARY_PATH" in */usr/lib64-nvidia*) echo GPU ok;;\n'
-        "*) echo Failed to initialize NVML; exit 9;; esac\n"
-    )
-    smi.chmod(0o755)
+    smi = fake_nvidia_smi(home)
     start_server(tmux, "0", home)
-    assert subprocess.run([smi], env={"PATH": "/bin"}, check=False).returncode == 9
     start_bridge(environment=snapshot(home))
     pane = new_window(tmux)
     tmux("send-keys", "-t", pane, f"{smi}; echo status $?", "Enter")

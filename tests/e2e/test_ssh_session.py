@@ -13,6 +13,7 @@ from tests.e2e.ssh import Key, Ssh, needs_ssh, run
 from tests.e2e.test_environment import (
     DROPPED,
     SET_PER_PANE,
+    fake_nvidia_smi,
     snapshot,
 )
 
@@ -77,13 +78,7 @@ def test_nvidia_smi_works_over_ssh(
     start_bridge: StartBridge, ssh: Ssh, home: Path, start_on_pty: StartOnPty
 ) -> None:
     """The blog post's reason for all this: it fails without the notebook's LD_LIBRARY_PATH."""
-    smi = home / "nvidia-smi"
-    smi.write_text(
-        '#!/bin/sh\ncase "$LD_LIBRARY_PATH" in */usr/lib64-nvidia*) echo GPU ok;;\n'
-        "*) echo Failed to initialize NVML; exit 9;; esac\n"
-    )
-    smi.chmod(0o755)
-    assert subprocess.run([smi], env={"PATH": "/bin"}, check=False).returncode == 9
+    smi = fake_nvidia_smi(home)
     path = f"{home}:{os.environ['PATH']}"
     bridge = start_bridge(*ssh.options, environment=snapshot(home, PATH=path))
     done = ssh.run(bridge, "bridge", "nvidia-smi")
