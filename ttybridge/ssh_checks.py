@@ -16,7 +16,7 @@ from ttybridge.core.sshd_config import SshdSettings, parse_version, sshd_config
 from ttybridge.errors import SshdError, TtyBridgeError
 from ttybridge.ssh import host_key
 from ttybridge.ssh.account import Account, find_sftp_server, find_sshd, own_account
-from ttybridge.ssh.daemon import ENVIRONMENT
+from ttybridge.ssh.kept import PATH
 from ttybridge.ssh.keys import collect
 
 MIN_VERSION = (8, 0)
@@ -185,7 +185,7 @@ def _ask(*argv: str) -> tuple[int, str]:
     try:
         done = subprocess.run(
             argv,
-            env=ENVIRONMENT,
+            env={"PATH": PATH},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

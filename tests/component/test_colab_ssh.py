@@ -40,6 +40,7 @@ class Line:
         self.reader, self.writer = near
         self.far = far
         self.closed = 0
+        self.hung_up = False
         self.problem: SshdError | None = None
 
     async def banner(self) -> bytes:
@@ -47,8 +48,9 @@ class Line:
             raise self.problem
         return BANNER
 
-    async def close(self) -> None:
+    async def close(self, *, hang_up: bool) -> None:
         self.closed += 1
+        self.hung_up |= hang_up
         self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
@@ -423,6 +425,7 @@ async def test_when_the_client_is_gone_sshd_is_ended() -> None:
         assert response.connection.transport is not None
         response.connection.transport.abort()
         await server.sshd.lines[0].until_closed()
+        assert not server.sshd.lines[0].hung_up, "a line that breaks leaves programs alone"
         await eventually(lambda: server.tcp_connections == 0, "the TCP connection is gone")
         await client.close()
 
@@ -489,6 +492,7 @@ async def test_only_the_connections_of_one_credential_end() -> None:
         lines = server.sshd.lines
         await server.entrance.end_all_of("me")
         assert [line.closed for line in lines] == [1, 0, 1]
+        assert [line.hung_up for line in lines] == [True, False, True]
         assert await until_closed(mine) == await until_closed(more) == b""
         await lines[1].send(b"still here")
         assert await other.receive_bytes(timeout=DEADLINE_S) == b"still here"
@@ -502,6 +506,7 @@ async def test_stopping_ends_all_and_lets_nobody_in() -> None:
         clients = [await server.connect(who) for who in ("me", "you")]
         await server.entrance.close()
         assert [line.closed for line in server.sshd.lines] == [1, 1]
+        assert [line.hung_up for line in server.sshd.lines] == [True, True]
         for client in clients:
             assert await until_closed(client) == b""
         assert (await server.get(KEY.line))[0] == 503

@@ -58,11 +58,11 @@ def is_over(pid: int) -> bool:
 class Kept:
     """A keeper with what it and its sshd have said."""
 
-    def __init__(self, log: Path, argv: list[str]) -> None:
+    def __init__(self, log: Path, argv: list[str], connection: str = "-") -> None:
         self._log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-IS", keeper.__file__, *argv],
+                [sys.executable, "-IS", keeper.__file__, connection, *argv],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

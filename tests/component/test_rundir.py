@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -91,8 +92,7 @@ def test_only_this_user_can_enter_it(base: Path, umask: int) -> None:
         with private_folder([base]) as folder:
             assert folder.parent == base / NAME
             assert mode(folder) == mode(folder.parent) == 0o700 & ~umask
-            assert mode(folder / "lock") == 0o600 & ~umask
-            assert [path.name for path in folder.iterdir()] == ["lock"]
+            assert list(folder.iterdir()) == []
     finally:
         os.umask(before)
 
@@ -149,22 +149,77 @@ def test_a_lock_is_not_inherited_by_what_the_bridge_starts(base: Path) -> None:
     with private_folder([base]) as folder:
         child = subprocess.Popen(["sleep", "100"], close_fds=False)
         links = [path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()]
-        assert folder / "lock" not in links
+        assert folder not in links
     child.kill()
     child.wait()
 
 
 def test_what_is_being_made_and_what_is_foreign_is_left_alone(base: Path) -> None:
-    parent = base / NAME
+    parent, elsewhere = base / NAME, base / "elsewhere"
     parent.mkdir(mode=0o700)
-    (parent / ".1234abcd").touch()
-    (parent / "being-made").mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
     (parent / "file").write_text("x")
     (parent / "dangling").symlink_to(base / "nowhere")
-    with private_folder([base]):
-        names = {path.name for path in parent.iterdir()}
-    assert names >= {".1234abcd", "being-made", "file", "dangling"}
+    (parent / "link").symlink_to(elsewhere)
+    being_made = parent / ".1234abcd"
+    being_made.mkdir()
+    lock = os.open(being_made, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        with private_folder([base]):
+            names = {path.name for path in parent.iterdir()}
+    finally:
+        os.close(lock)
+    assert names >= {".1234abcd", "file", "dangling", "link"}
+    assert (elsewhere / "kept").exists()
     shutil.rmtree(parent)
+    shutil.rmtree(elsewhere)
+
+
+def test_stale_folders_are_removed_in_every_base(base: Path) -> None:
+    killed = Holder(base)
+    killed.end(signal.SIGKILL)
+    assert killed.folder.exists()
+    better = base / "better"
+    better.mkdir()
+    with private_folder([better, base]):
+        assert not killed.folder.parent.exists()
+    better.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+@pytest.mark.parametrize(
+    ("bits", "owner", "says"),
+    [
+        (0o777, 0, "others may rename what is in"),
+        (0o775, 0, "others may rename what is in"),
+        (0o755, 65534, "belongs to somebody else"),
+        (0o1777, 65534, "belongs to somebody else"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_base_in_which_others_may_rename_is_refused(
+    base: Path, bits: int, owner: int, says: str, below: str
+) -> None:
+    # Whoever puts another folder in the place of ours gives sshd keys of his own.
+    shared = base / "shared"
+    (shared / below).mkdir(parents=True, exist_ok=True)
+    shared.chmod(bits)
+    os.chown(shared, owner, -1)
+    assert says in refused(shared / below)
+    assert str(shared) in refused(shared / below)
+    assert not (shared / below / NAME).exists()
+    shutil.rmtree(shared)
+
+
+def test_a_shared_folder_with_the_sticky_bit_is_fine(base: Path) -> None:
+    shared = base / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with private_folder([shared]) as folder:
+        assert folder.parent.parent == shared
+    shared.rmdir()
 
 
 def test_many_at_once_each_get_their_own(base: Path) -> None:
@@ -239,7 +294,7 @@ def test_when_none_fits_the_reasons_are_told(base: Path) -> None:
     with pytest.raises(TtyBridgeError) as caught, private_folder([base / "missing"]):
         pass
     assert f"{base}/missing/{NAME}: No such file or directory" in str(caught.value)
-    assert "XDG_RUNTIME_DIR" in str(caught.value.hint)
+    assert "TMPDIR" in str(caught.value.hint)
     with pytest.raises(TtyBridgeError, match="no usable folder"), private_folder([]):
         pass
 
@@ -298,7 +353,7 @@ def test_a_file_is_readable_for_this_user_alone(base: Path, umask: int) -> None:
             write_private(folder / "file", data)
             assert mode(folder / "file") == 0o600
             assert (folder / "file").read_bytes() == data
-            assert {path.name for path in folder.iterdir()} == {"file", "lock"}
+            assert {path.name for path in folder.iterdir()} == {"file"}
     finally:
         os.umask(before)
 

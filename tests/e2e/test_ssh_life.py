@@ -3,16 +3,19 @@
 import contextlib
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningBridge, StartBridge, Tmux, clean_environment, wait_until
+from tests.conftest import ROOT, RunningBridge, StartBridge, Tmux, clean_environment, wait_until
 from tests.e2e.conftest import StartNode, StartOnPty
 from tests.e2e.ssh import Ssh, needs_ssh
 
@@ -182,7 +185,7 @@ def test_after_sigkill_of_the_bridge_nothing_of_ssh_is_left(
     start_on_pty: StartOnPty,
     in_background: list["subprocess.Popen[bytes]"],
 ) -> None:
-    environment = {"XDG_RUNTIME_DIR": str(short_path)}
+    environment = {"TMPDIR": str(short_path)}
     bridge = start_bridge(*ssh.options, env=environment)
     port = ssh_port(bridge)
     terminal = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
@@ -203,6 +206,82 @@ def test_after_sigkill_of_the_bridge_nothing_of_ssh_is_left(
     again = start_bridge(*ssh.options, env=environment)
     assert not old.exists()
     assert ssh.run(again, "bridge", "echo in").stdout == b"in\n"
+
+
+def test_after_sigkill_nothing_of_ssh_over_the_web_is_left_either(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path
+) -> None:
+    bridge = start_bridge(*ssh.options)
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    client = subprocess.Popen(
+        [sys.executable, "-m", "ttybridge", "ssh", bridge.link, "echo $$; exec sleep 300"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    assert client.stdout is not None
+    try:
+        program = int(client.stdout.readline())
+        before = {pid: name for pid, name in tree(bridge.pid).items() if name != "tmux: server"}
+        assert program in before
+        assert bridge.stop(signal.SIGKILL) == -signal.SIGKILL
+        wait_until(lambda: not [pid for pid in before if is_running(pid)], "the end of all")
+    finally:
+        client.stdout.close()
+        client.wait()
+
+
+def test_a_killed_keeper_is_replaced_though_logins_live_on(
+    start_bridge: StartBridge,
+    ssh: Ssh,
+    start_on_pty: StartOnPty,
+    in_background: list["subprocess.Popen[bytes]"],
+) -> None:
+    bridge = start_bridge(*ssh.options)
+    terminal = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
+    terminal.wait_for_text("[0] 0:")
+    for _ in range(3):
+        in_background.append(hold(ssh, bridge, "-N", "bridge"))
+    wait_until(lambda: bridge.log.count("ssh login: user") == 4, "the logins")
+    old = listener(bridge)
+    os.kill(int(Path(f"/proc/{old}/stat").read_text().rpartition(")")[2].split()[1]), 9)
+    wait_until(lambda: "sshd listens again" in bridge.log, "a new one", deadline_s=BACK_S + 3)
+    terminal.type(b"echo mark-$((6*7))\r")
+    terminal.wait_for_text("mark-42")
+    assert bridge.stop() == 0
+    assert "Traceback" not in bridge.log
+    assert "Exception ignored" not in bridge.log
+
+
+def test_a_folder_that_somebody_removes_is_named_and_what_to_do(
+    start_bridge: StartBridge, ssh: Ssh, short_path: Path
+) -> None:
+    bridge = start_bridge(*ssh.options, env={"TMPDIR": str(short_path)})
+    words = ssh.command(bridge, "bridge", "true")
+    (folder,) = short_path.glob("ttybridge-*/*")
+    shutil.rmtree(folder)
+    assert subprocess.run(words, capture_output=True).returncode == 255
+    wait_until(lambda: "start the bridge again" in bridge.log.lower(), "what to do")
+
+
+def test_a_python_that_needs_a_library_of_the_environment_is_enough(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path, short_path: Path, start_on_pty: StartOnPty
+) -> None:
+    """Clusters have such ones: linked with what only LD_LIBRARY_PATH names."""
+    python = tmp_path / "python3"
+    python.write_text(
+        '#!/bin/sh\ncase "$LD_LIBRARY_PATH" in */opt/needed*) ;;\n'
+        "*) echo cannot open shared object file >&2; exit 127;; esac\n"
+        f'exec {shlex.quote(sys.executable)} "$@"\n'
+    )
+    python.chmod(0o755)
+    # The scripts are started by what sys.executable says.
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.executable = {str(python)!r}\n")
+    bridge = start_bridge(
+        *ssh.options,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "LD_LIBRARY_PATH": "/opt/needed:/opt/more"},
+    )
+    assert ssh.run(bridge, "bridge", "echo $LD_LIBRARY_PATH").stdout == b"/opt/needed:/opt/more\n"
+    terminal = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
+    terminal.wait_for_text("[0] 0:")
 
 
 def test_the_system_s_sshd_is_left_alone(start_bridge: StartBridge, ssh: Ssh) -> None:

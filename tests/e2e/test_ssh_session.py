@@ -123,6 +123,41 @@ def test_two_ssh_logins_and_a_tmux_client_share_and_nobody_detaches_anybody(
     plain.wait_for_text("mark-48")
 
 
+def test_a_login_whose_terminal_has_no_size_leaves_the_window_usable(
+    start_bridge: StartBridge, ssh: Ssh, tmux: Tmux
+) -> None:
+    bridge = start_bridge(*ssh.options)
+    # What scripts and editors do: a terminal there, and none here.
+    held = subprocess.Popen(
+        ssh.command(bridge, "-tt", "bridge"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert held.stdin is not None
+    try:
+        wait_until(tmux.clients, "the client")
+        held.stdin.write(b"\r")
+        held.stdin.flush()
+        wait_until(lambda: pane_size(tmux) == "23 80", "a common size")
+    finally:
+        held.kill()
+        held.stdin.close()
+        held.wait()
+
+
+def test_watchers_alone_cannot_lock_out_who_may_type(
+    start_bridge: StartBridge, ssh: Ssh, tmux: Tmux, start_on_pty: StartOnPty
+) -> None:
+    bridge = start_bridge(*ssh.options, "--max-clients", "3")
+    watch = ssh.command(bridge, "bridge", key=ssh.viewer)
+    for number in (1, 2):
+        start_on_pty(watch, env=CLIENT).wait_for_text("[0] 0:")
+        wait_until(lambda number=number: len(tmux.clients()) == number, "the watcher")  # type: ignore[misc]
+    third = start_on_pty(watch, env=CLIENT)
+    third.wait_for_text("the other places are for those who type")
+    assert third.wait() == 1
+    owner = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
+    owner.wait_for_text("[0] 0:")
+
+
 def test_windows_keep_working_and_the_end_of_the_session_is_told(
     start_bridge: StartBridge, ssh: Ssh, tmux: Tmux, start_on_pty: StartOnPty
 ) -> None:
@@ -318,7 +353,7 @@ def processes() -> dict[int, bytes]:
 def test_no_secret_is_in_an_argument_a_log_or_a_file_that_others_read(
     start_bridge: StartBridge, ssh: Ssh, home: Path, short_path: Path, start_on_pty: StartOnPty
 ) -> None:
-    environment = planted(home) | {b"XDG_RUNTIME_DIR": os.fsencode(short_path)}
+    environment = planted(home) | {b"TMPDIR": os.fsencode(short_path)}
     bridge = start_bridge(*ssh.options, environment=environment)
     terminal = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
     terminal.wait_for_text("[0] 0:")

@@ -6,12 +6,16 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from ttybridge.core.access import Action, may
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import ClientId, Mode, Role, WindowSize
 from ttybridge.sessions.attachment import Attachment
 from ttybridge.sessions.terminal import Terminal
 
 log = logging.getLogger(__name__)
+
+KEPT_FOR_TYPING = 10
+"""One place in so many, and one more, is for clients that may type."""
 
 
 class SessionFull(TtyBridgeError):
@@ -122,6 +126,7 @@ class Hub:
             raise TtyBridgeError("The bridge is stopping.")
         if len(self._attachments) + self._opening >= self._max_clients:
             self._make_room()
+        self._keep_room(role)
         self._count += 1
         client_id = ClientId(f"c{self._count}")
         self._opening += 1
@@ -224,6 +229,16 @@ class Hub:
             f"There are {self._max_clients} clients already.",
             hint="Close one, or allow more with --max-clients.",
         )
+
+    def _keep_room(self, role: Role) -> None:
+        """Leave places for those who may type: watchers alone cannot lock them out."""
+        watching = sum(not a.may_type for a in self._attachments.values())
+        most = max(1, self._max_clients - 1 - self._max_clients // KEPT_FOR_TYPING)
+        if not may(role, Action.TYPE) and watching >= most:
+            raise SessionFull(
+                f"There are {watching} watching already; the other places are for those who type.",
+                hint="Allow more with --max-clients.",
+            )
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(work))

@@ -22,7 +22,8 @@ from ttybridge.model import Role
 from ttybridge.sessions.hub import Hub
 from ttybridge.ssh import host_key, login, single
 from ttybridge.ssh.account import Account, find_sftp_server, find_sshd, own_account
-from ttybridge.ssh.daemon import ENVIRONMENT, SCRIPT_FLAGS, Daemon
+from ttybridge.ssh.daemon import Daemon
+from ttybridge.ssh.kept import FOR_PYTHON, PATH, SCRIPT_FLAGS, environment_for_python
 from ttybridge.ssh.keys import Collected, collect
 from ttybridge.ssh.logins import Logins
 
@@ -53,6 +54,8 @@ class Companion:
     """Absolute path of sshd."""
     folder: Path
     """Private folder with its files."""
+    python: Mapping[str, str]
+    """Environment that our scripts are started with."""
 
     async def connect(self, key: PublicKey, role: Role) -> single.Connection:
         """Start an sshd for one connection that accepts this key and no other.
@@ -62,7 +65,9 @@ class Companion:
         """
         entry = AuthorizedKey(key, role is Role.VIEWER, (), "the connection")
         text = entry_line(entry, _command(self.folder, entry)) + "\n"
-        return await single.connect(self.sshd, self.folder / "sshd_config", text, user=self.user)
+        config = self.folder / "sshd_config"
+        connection = await single.connect(self.sshd, config, text, self.python, user=self.user)
+        return connection
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +103,9 @@ async def companion(
         folder = stack.enter_context(private_folder(bases(environment)))
         _write_files(folder, config, account, keys, key, environment, sftp)
         logins = await stack.enter_async_context(Logins(hub, folder / "login"))
-        daemon = Daemon([sshd, "-D", "-e", "-f", str(folder / "sshd_config")], user=account.name)
+        argv = [sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
+        python = environment_for_python(environment)
+        daemon = Daemon(argv, python, user=account.name)
         stack.push_async_callback(daemon.stop)
         stack.push_async_callback(logins.end_all)  # first: they say goodbye themselves
         settings = SshdSettings(
@@ -116,7 +123,9 @@ async def companion(
         port = await _start(daemon, settings, folder, config.ssh_ports)
         watching = asyncio.create_task(daemon.watch())
         stack.push_async_callback(_cancel, watching)
-        yield Companion(account.name, config.ssh_host, port, key.public, tuple(notes), sshd, folder)
+        yield Companion(
+            account.name, config.ssh_host, port, key.public, tuple(notes), sshd, folder, python
+        )
 
 
 def _host_key(config: Config) -> tuple[host_key.HostKey, tuple[str, ...]]:
@@ -149,6 +158,7 @@ def _write_files(
     write_private(folder / "settings", _entries(settings))
     # A copy: the package may be updated or removed while the bridge runs.
     write_private(folder / "login.py", Path(login.__file__).read_bytes())
+    write_private(folder / "run", os.fsencode(_launcher(folder, environment)))
 
 
 def _entries(values: Mapping[bytes, bytes]) -> bytes:
@@ -158,10 +168,18 @@ def _entries(values: Mapping[bytes, bytes]) -> bytes:
 def _command(folder: Path, entry: AuthorizedKey) -> str:
     """Return the forced command of a key. Its arguments can be read by everybody: no secrets."""
     role = "viewer" if entry.read_only else "owner"
+    return shlex.join(["exec", "/bin/sh", str(folder / "run"), role, entry.key.fingerprint])
+
+
+def _launcher(folder: Path, environment: Mapping[bytes, bytes]) -> str:
+    """Return the shell script that starts the login program, with what Python needs to start."""
+    needed = environment.get(FOR_PYTHON)
+    name, value = os.fsdecode(FOR_PYTHON), os.fsdecode(needed or b"")
+    export = f"{name}={shlex.quote(value)}\nexport {name}\n" if needed is not None else ""
     # The interpreter itself: a name in PATH may be a slow shim.
     python = os.path.realpath(sys.executable)
-    argv = [python, SCRIPT_FLAGS, str(folder / "login.py"), str(folder), role]
-    return shlex.join(["exec", *argv, entry.key.fingerprint])
+    argv = [python, SCRIPT_FLAGS, str(folder / "login.py"), str(folder)]
+    return f'{export}exec {shlex.join(argv)} "$@"\n'
 
 
 async def _start(daemon: Daemon, settings: SshdSettings, folder: Path, ports: Sequence[int]) -> int:
@@ -200,7 +218,7 @@ async def _version(sshd: str) -> tuple[int, int] | None:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env={"PATH": PATH},
         )
     except OSError as error:
         raise SshdError(f"{sshd} cannot be run: {error.strerror}.") from error

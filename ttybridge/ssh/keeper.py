@@ -1,10 +1,13 @@
-"""Keeps the companion sshd: starts it when told, and ends it with all its logins.
+"""Keeps an sshd: starts it when told, and ends it with all its logins.
 
-The bridge starts it as `python -IS keeper.py SSHD ARGUMENTS…` and holds the other end of its
+The bridge starts it as `python -IS keeper.py FD SSHD ARGUMENTS…` and holds the other end of its
 standard input. It stands alone, so that it can do its duty when the bridge is killed with
 SIGKILL: then its input ends, and no login may stay open.
 
-Input: `s` starts sshd, which is not running then. The end of input ends everything.
+FD: `-` for an sshd that listens, or the descriptors of both ends of the connection that one sshd is
+for, sshd's end and the bridge's, such as `7,8`. It is started at once, and the keeper ends with it.
+The keeper holds the bridge's end, too, so that sshd does not end before its logins are looked at.
+Input: `s` starts an sshd that listens, and is not running then. The end of input ends everything.
 Output: a line with the exit status, as in `subprocess`, when sshd has ended by itself.
 Standard error is sshd's log.
 """
@@ -85,15 +88,22 @@ def send(pids: list[int], number: int, *, to_groups: bool = False) -> None:
 
 
 class Keeper:
-    """One sshd, which may be started again and again."""
+    """One sshd: one that may be started again and again, or one for one connection."""
 
-    def __init__(self, argv: list[str]) -> None:
-        """Remember what to start; `argv` has the program's absolute path first."""
+    def __init__(self, connection: list[int], argv: list[str]) -> None:
+        """Remember what to start.
+
+        Args:
+            connection: Descriptors of both ends of the connection that sshd is for; none for an
+                sshd that listens.
+            argv: sshd's arguments, with its absolute path first.
+        """
+        self._connection = connection
         self._argv = argv
         self._sshd = 0
 
     def run(self) -> None:
-        """Do what the bridge says until it says nothing any more."""
+        """Do what the bridge says until it says nothing any more, or the connection has ended."""
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         wake, waker = os.pipe()
         for descriptor in (wake, waker):
@@ -105,7 +115,10 @@ class Keeper:
         polling = select.poll()
         polling.register(0, select.POLLIN)
         polling.register(wake, select.POLLIN)
-        while True:
+        if self._connection:
+            self._start()
+            os.close(self._connection[0])
+        while self._sshd or not self._connection:
             ready = dict(polling.poll())
             if wake in ready:
                 os.read(wake, 4096)
@@ -113,9 +126,9 @@ class Keeper:
             if 0 in ready:
                 order = os.read(0, 1)
                 if not order:
-                    break
+                    self._end_all()
+                    return
                 self._start()
-        self._end_all()
 
     def _start(self) -> None:
         me = os.getpid()
@@ -131,10 +144,13 @@ class Keeper:
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, 0)
-            os.dup2(nowhere, 1)
-            os.execv(self._argv[0], self._argv)
+            end = self._connection[0] if self._connection else os.open(os.devnull, os.O_RDWR)
+            os.dup2(end, 0)
+            os.dup2(end, 1)
+            for descriptor in self._connection:
+                os.close(descriptor)
+            # What Python needed to start, such as LD_LIBRARY_PATH, is not for sshd.
+            os.execve(self._argv[0], self._argv, {"PATH": os.environ.get("PATH", "")})
         except OSError as error:
             os.write(2, f"{self._argv[0]}: {error.strerror}\n".encode())
         finally:
@@ -149,19 +165,25 @@ class Keeper:
                     return
                 if pid == self._sshd:
                     self._sshd = 0
-                    os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
+                    with contextlib.suppress(OSError):  # nobody may be there to be told
+                        os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
+
+    def _split(self) -> tuple[list[int], list[int]]:
+        """Return sshd's processes, whatever its program is called, and the programs in them."""
+        me, table = os.getpid(), processes()
+        if self._sshd in table:
+            table[self._sshd] = (me, "sshd")
+        return split(me, table)
 
     def _end_all(self) -> None:
         """End sshd, its logins, and, as when a terminal is closed, the programs in them."""
-        me, began = os.getpid(), time.monotonic()
-        send([self._sshd] if self._sshd else [], signal.SIGTERM)  # first: nobody else comes in
-        _, programs = split(me, processes())
-        send(programs, signal.SIGHUP, to_groups=True)
+        began = time.monotonic()
+        if self._sshd and not self._connection:
+            send([self._sshd], signal.SIGTERM)  # first: nobody else comes in
+        send(self._split()[1], signal.SIGHUP, to_groups=True)
         while True:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            ours, _ = split(me, processes())
+            self._reap()
+            ours, _ = self._split()
             if not ours:
                 return
             waited_s = time.monotonic() - began
@@ -173,4 +195,4 @@ class Keeper:
 
 
 if __name__ == "__main__":
-    Keeper(sys.argv[1:]).run()
+    Keeper([int(each) for each in sys.argv[1].split(",") if each != "-"], sys.argv[2:]).run()

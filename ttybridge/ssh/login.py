@@ -29,6 +29,10 @@ FROM_SSHD = (b"SSH_CLIENT", b"SSH_CONNECTION", b"SSH_TTY")
 FROM_SSHD_IF_THERE = (b"SSH_AUTH_SOCK", b"DISPLAY")
 """Variables of a forwarded agent or display: the login's own where it has one."""
 
+OVER_THE_WEB = (b"127.0.0.1 65535 65535", b"127.0.0.1 65535 127.0.0.1 65535")
+"""SSH_CLIENT and SSH_CONNECTION of a login over the web address. sshd knows no addresses then, and
+what it says is not in the form that programs expect."""
+
 TERMINFO = (
     b"/etc/terminfo",
     b"/lib/terminfo",
@@ -134,6 +138,8 @@ def environment(
     for name in (*FROM_SSHD, *FROM_SSHD_IF_THERE):
         if name in given:
             env[name] = given[name]
+    if env.get(b"SSH_CLIENT", b"").startswith(b"UNKNOWN"):
+        env[b"SSH_CLIENT"], env[b"SSH_CONNECTION"] = OVER_THE_WEB
     if term:
         env[b"TERM"] = term
     env[b"PWD"] = cwd
@@ -273,8 +279,7 @@ class Session:
         tty.setraw(0, termios.TCSANOW)
         os.set_blocking(0, False)
         os.set_blocking(1, False)
-        size = os.get_terminal_size(0)
-        self._say(HELLO, b"\0".join((*self._hello, b"%d %d" % size)))
+        self._say(HELLO, b"\0".join((*self._hello, b"%d %d" % os.get_terminal_size(0))))
         try:
             is_clean = self._relay(bridge, wake)
         except OSError:  # the terminal or the bridge is gone

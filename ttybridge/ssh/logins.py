@@ -11,7 +11,7 @@ from ttybridge.core.answers import is_answer
 from ttybridge.core.protocol import CHUNK_BYTES
 from ttybridge.core.stream import CANCEL, Chunk, Finished, Reset
 from ttybridge.errors import ProtocolError, TtyBridgeError
-from ttybridge.model import End, EndReason, Role, WindowSize
+from ttybridge.model import DEFAULT_SIZE, End, EndReason, Role, WindowSize
 from ttybridge.sessions.attachment import Attachment
 from ttybridge.sessions.hub import Hub
 from ttybridge.ssh import login
@@ -201,8 +201,12 @@ def _role(text: bytes) -> Role | None:
 
 
 def _size(text: bytes) -> WindowSize | None:
+    """Read a window size; one that the client does not know (ssh -tt without a terminal) is 0 0."""
     found = re.fullmatch(rb"(\d{1,5}) (\d{1,5})", text)
-    return WindowSize.clamped(cols=int(found[1]), rows=int(found[2])) if found else None
+    if found is None:
+        return None
+    cols, rows = int(found[1]), int(found[2])
+    return WindowSize.clamped(cols=cols, rows=rows) if cols and rows else DEFAULT_SIZE
 
 
 def _who(fields: list[bytes]) -> str:

@@ -2,25 +2,21 @@
 
 import asyncio
 import contextlib
-import logging
-import os
 import secrets
-import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from ttybridge.adapters.rundir import write_private
 from ttybridge.errors import SshdError
-from ttybridge.ssh.daemon import ENVIRONMENT, SshdLog, lines_of
-from ttybridge.ssh.keeper import processes, split
-
-log = logging.getLogger(__name__)
+from ttybridge.ssh.daemon import SshdLog
+from ttybridge.ssh.kept import Kept
 
 BANNER_S = 10.0
-"""Time for sshd to say its version, in seconds; it takes some 20 ms."""
+"""Time for sshd to say its version, in seconds; with the keeper's start some 50 ms."""
 
 END_S = 2.0
-"""Time for sshd to end when its connection is closed, in seconds, before it is killed."""
+"""Time for sshd to end when its connection is closed, in seconds, before it is told to."""
 
 
 class Connection:
@@ -29,22 +25,21 @@ class Connection:
     Attributes:
         reader: What sshd says.
         writer: What is said to it.
+        log: What it says of itself.
     """
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        kept: Kept,
+        log: SshdLog,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         keys: Path,
-        user: str,
     ) -> None:
         """Take over a started sshd; use `connect`."""
-        self.reader, self.writer = reader, writer
-        self.log = SshdLog(user)
-        self._process = process
+        self.reader, self.writer, self.log = reader, writer, log
+        self._kept = kept
         self._keys = keys
-        self._hearing = asyncio.create_task(self._hear())
 
     async def banner(self) -> bytes:
         """Wait for sshd's first bytes.
@@ -57,71 +52,65 @@ class Connection:
                 data = await self.reader.read(1024)
                 if data:
                     return data
-                await self._hearing
+        await self._kept.wait_over(END_S)  # then its last line is there
         raise self.log.error("sshd did not take the connection.")
 
-    async def close(self) -> None:
-        """End the connection, its sshd and the programs in it; safe at any time, and twice."""
-        pid = self._process.pid
-        if self._process.returncode is None:
-            # As when a terminal is closed. It may be that sshd would not do it: without a
-            # terminal, it leaves programs alone when the line breaks.
-            for program in await asyncio.to_thread(_programs, pid):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(program, signal.SIGHUP)
+    async def close(self, *, hang_up: bool) -> None:
+        """End the connection and its sshd; safe at any time, and twice.
+
+        Args:
+            hang_up: Whether the programs in it get SIGHUP, as when a terminal is closed: somebody
+                here ends it. A line that breaks leaves them alone, as with any sshd.
+        """
+        if not hang_up:
+            with contextlib.suppress(OSError):  # closing is not enough: the keeper holds it, too
+                self.writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            await self._kept.wait_over(END_S)
+        await self._kept.stop()
         self.writer.transport.abort()
-        try:
-            async with asyncio.timeout(END_S):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        self._hearing.cancel()
-        await asyncio.gather(self._hearing, return_exceptions=True)
-        self._keys.unlink(missing_ok=True)
-
-    async def _hear(self) -> None:
-        if self._process.stderr is not None:
-            async for text in lines_of(self._process.stderr):
-                self.log.take(text)
+        with contextlib.suppress(OSError):
+            self._keys.unlink(missing_ok=True)
 
 
-def _programs(pid: int) -> list[int]:
-    """Return the programs that an sshd has started; it may do without children of its own name."""
-    return split(-1, processes() | {pid: (-1, "sshd")})[1]
-
-
-async def connect(sshd: str, config: Path, keys: str, *, user: str) -> Connection:
+async def connect(
+    sshd: str, config: Path, keys: str, environment: Mapping[str, str], *, user: str
+) -> Connection:
     """Start an sshd whose connection accepts these keys and no others.
 
     Args:
         sshd: Its absolute path.
         config: Its configuration, in the private folder.
         keys: Text of its authorized_keys file.
+        environment: The environment of its keeper.
         user: The account that may log in.
 
     Raises:
         SshdError: It cannot be started.
     """
     file = config.with_name(f"keys-{secrets.token_hex(8)}")
-    ours, theirs = socket.socketpair()
     try:
         write_private(file, keys.encode())
-        process = await asyncio.create_subprocess_exec(
-            *(sshd, "-i", "-e", "-f", str(config), "-o", f"AuthorizedKeysFile={file}"),
-            stdin=theirs.fileno(),
-            stdout=theirs.fileno(),
-            stderr=asyncio.subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        )
     except OSError as error:
+        raise SshdError(
+            f"The private folder {config.parent} cannot be written to: {error.strerror}.",
+            hint="If it has been removed, start the bridge again.",
+        ) from error
+    argv = [sshd, "-i", "-e", "-f", str(config), "-o", f"AuthorizedKeysFile={file}"]
+    log = SshdLog(user)
+    ours, theirs = socket.socketpair()
+    try:
+        kept = await Kept.start(
+            argv,
+            environment,
+            on_line=log.take,
+            on_end=lambda: None,
+            connection=(theirs.fileno(), ours.fileno()),
+        )
+    except BaseException:
         ours.close()
         file.unlink(missing_ok=True)
-        raise SshdError(f"{sshd} could not be started: {error.strerror}.") from error
+        raise
     finally:
         theirs.close()
     reader, writer = await asyncio.open_connection(sock=ours)
-    return Connection(process, reader, writer, file, user)
+    return Connection(kept, log, reader, writer, file)

@@ -46,8 +46,8 @@ class Connection(Protocol):
     async def banner(self) -> bytes:
         """Return sshd's first bytes, or raise SshdError."""
 
-    async def close(self) -> None:
-        """End it."""
+    async def close(self, *, hang_up: bool) -> None:
+        """End it; with `hang_up`, the programs in it get SIGHUP."""
 
 
 class Sshd(Protocol):
@@ -148,6 +148,7 @@ class ColabSshEntrance:
             connection = await sshd.connect(key, role)
         except SshdError as error:
             return _unreachable(error)
+        hang_up = False
         try:
             try:
                 banner = await connection.banner()
@@ -158,12 +159,15 @@ class ColabSshEntrance:
             await _relay(socket, connection, banner)
         except ConnectionError:
             pass  # the client is gone, as OpenSSH leaves: without a goodbye
+        except asyncio.CancelledError:
+            hang_up = True  # the bridge stops, or the credential has ended
+            raise
         finally:
             # After a goodbye all has been sent. Without one, aiohttp would wait for a client that
             # takes nothing any more.
             if socket.prepared and request.transport is not None:
                 request.transport.abort()
-            await asyncio.shield(connection.close())
+            await asyncio.shield(connection.close(hang_up=hang_up))
         return socket
 
 
