@@ -83,7 +83,10 @@ ONLY_IN = {
 }
 """Libraries that only these modules import."""
 
-READS_ENVIRONMENT = {"ttybridge.cli", "ttybridge.notebook", "ttybridge.ssh.login"}
+READS_ENVIRONMENT = {
+    *("ttybridge.cli", "ttybridge.notebook"),
+    *("ttybridge.ssh.login", "ttybridge.ssh.keeper"),
+}
 """The modules that may read os.environ, those that are programs; all others receive values."""
 
 MAX_LINES = 400

@@ -14,7 +14,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,12 @@ class Fault:
     headers: list[dict[str, str]]
     """The headers of the requests so far."""
     port: int = 0
+    place: str = "https://login.example/?back=1"
+    """Where a redirect leads."""
+    asked: threading.Event = field(default_factory=threading.Event)
+    """Set when a request is there."""
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    """Has to be set for requests to be answered."""
 
     def link(self, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}/?token={TOKEN}"
@@ -128,10 +134,13 @@ def good_facts(key: str = KEY) -> tuple[int, str, bytes]:
 @pytest.fixture
 def fault() -> Iterator[Fault]:
     state = Fault(good_facts(), (500, b""), [])
+    state.may_answer.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.headers.append(dict(self.headers))
+            state.asked.set()
+            state.may_answer.wait(DEADLINE_S)
             if self.path == "/ssh":
                 status, kind, body = state.facts
             else:
@@ -140,7 +149,7 @@ def fault() -> Iterator[Fault]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             if 300 <= status < 400:
-                self.send_header("Location", "https://login.example/?back=1")
+                self.send_header("Location", state.place)
             self.end_headers()
             self.wfile.write(body)
 
@@ -152,6 +161,7 @@ def fault() -> Iterator[Fault]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield state
+        state.may_answer.set()
         server.shutdown()
         thread.join()
 
@@ -275,6 +285,49 @@ def test_a_token_comes_from_a_file_or_the_variable_and_does_not_reach_ssh(
     assert client.run("ssh", "--token-file", "token", bridge.address, "true").returncode == 0
 
 
+def test_a_kept_token_serves_all_names_of_its_address_and_no_other_address(
+    fault: Fault, client: Client
+) -> None:
+    # Other addresses of the same server, one of them with the name that is used already.
+    first, other = fault.link().partition("/?")[0], f"http://127.0.0.1:{fault.port}/a-b"
+    client.write_config(fault.link(), "gpu")
+    block = client.run("ssh-config", "--name", "web", first)
+    assert block.stdout.startswith(b"Host web\n"), block.stderr
+    assert fault.headers[-1]["Authorization"] == f"Bearer {TOKEN}"
+    before = len(fault.headers)
+    for words in (("ssh-config", "--name", "gpu", other), ("ssh", other), ("proxy", other)):
+        done = client.run(*words)
+        assert done.returncode == 2
+        assert b"The token is missing" in done.stderr
+    assert len(fault.headers) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("ssh", "--identity", "a key"), ("-o", "User=a b", "--", "echo", "$x")),
+        (("ssh-config", "--write", "--name=box"), ()),
+        (("proxy",), ()),
+    ],
+)
+def test_the_token_of_a_link_is_in_no_argument_while_the_bridge_is_asked(
+    fault: Fault, client: Client, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "a key"]
+    subprocess.run(make, cwd=client.home, check=True)
+    fault.may_answer.clear()
+    (client.home / "token").write_text("another-token_0123")
+    (client.home / "token").chmod(0o600)
+    link = fault.link()
+    words = (*before, "--token-file", "token", link, *after)
+    with ending(client.popen(*words)) as process:
+        assert fault.asked.wait(DEADLINE_S)
+        line = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+        assert TOKEN not in "\n".join(line)
+        assert line[len(line) - len(after) - 1 :] == [link.partition("/?")[0], *after]
+    assert fault.headers[0]["Authorization"] == f"Bearer {TOKEN}", "the link wins over the file"
+
+
 def test_the_host_key_is_pinned_and_another_one_refused(
     bridge: RunningBridge, client: Client
 ) -> None:
@@ -333,7 +386,8 @@ def test_all_files_are_for_their_owner_alone(bridge: RunningBridge, client: Clie
     assert client.folder.stat().st_mode & 0o777 == 0o700
     assert found.pop("id_ed25519.pub") == 0o644
     name = f"ttybridge-127.0.0.1-{bridge.port}"
-    private = ("known_hosts", "id_ed25519", "tokens/box", f"tokens/{name}", f"config/{name}")
+    (token,) = (path for path in found if path.startswith("tokens/127.0.0.1-"))
+    private = ("known_hosts", "id_ed25519", token, f"config/{name}")
     assert all(found[path] == 0o600 for path in private)
     assert (found["tokens"], found["config"]) == (0o700, 0o700)
     assert bridge.token not in (client.folder / "config" / name).read_text()
@@ -502,6 +556,7 @@ def test_a_wrong_token_is_refused_and_not_kept(bridge: RunningBridge, client: Cl
         (502, b"", "its SSH server does not answer"),
         (500, b"", "does not answer as it should (500)"),
         (200, b"", "cannot be reached"),
+        (302, b"", "leads on to https://login.example/ (302)"),
         (404, b"<!DOCTYPE html>ERR_NGROK_3200", "the tunnel is closed"),
     ],
 )
@@ -539,6 +594,22 @@ def test_an_answer_that_is_none_of_a_bridge_is_explained_and_nothing_kept(
     assert not (client.folder / "tokens").exists()
     assert not (client.folder / "known_hosts").exists()
     assert not (client.home / ".ssh").exists()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_request_follows_the_address_elsewhere(
+    fault: Fault, client: Client, status: int
+) -> None:
+    fault.facts, fault.upgrade = (status, "text/html", b""), (status, b"")
+    fault.place = f"http://127.0.0.1:{fault.port}/elsewhere?a=1"
+    for command in ("ssh-config", "proxy"):
+        fault.headers.clear()
+        done = client.run(command, fault.link())
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert f"leads on to http://127.0.0.1:{fault.port}/elsewhere ({status})".encode() in (
+            done.stderr
+        )
+        assert len(fault.headers) == 1
 
 
 def test_requests_carry_the_token_in_a_header_and_name_the_program(
@@ -645,6 +716,16 @@ def read_settings(config: Path, name: str) -> dict[str, str]:
     words: Sequence[str] = ("ssh", "-F", str(config), "-G", name)
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+@pytest.mark.parametrize("user", ["ana@corp.example", "zoë", "a+b.c-d_e", "é" * 64])
+def test_ssh_reads_every_account_back_that_is_taken(
+    fault: Fault, client: Client, user: str
+) -> None:
+    facts = {"user": user, "hostKey": KEY}
+    fault.facts = (200, "application/json", json.dumps(facts).encode())
+    client.write_config(fault.link())
+    assert read_settings(client.ssh_config, "box")["user"] == user
 
 
 def test_ssh_reads_paths_with_spaces_and_percent_signs_back(fault: Fault, tmp_path: Path) -> None:

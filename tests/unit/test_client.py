@@ -1,5 +1,6 @@
 """The client's pure parts: addresses, names, Host blocks, what the bridge says, its own files."""
 
+import contextlib
 import doctest
 import json
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ttybridge import arguments
@@ -47,14 +48,16 @@ def test_the_examples_in_docstrings_are_true(module: Any) -> None:
         ("https://box.example", "https://box.example", "ttybridge-box.example"),
         ("https://box.example:443/?x=1#a", "https://box.example", "ttybridge-box.example"),
         ("https://Box.Example:8443", "https://box.example:8443", "ttybridge-box.example-8443"),
-        ("HTTP://box.example:80/", "http://box.example", "ttybridge-box.example"),
+        ("HTTP://box.example:80/", "http://box.example", "ttybridge-box.example-4d476249"),
+        ("http://gpu-box:8000/", "http://gpu-box:8000", "ttybridge-gpu-box-8000-ca3a9d0a"),
+        ("https://gpu-box/", "https://gpu-box", "ttybridge-gpu-box"),
         ("https://box.example/user/a/proxy/8080/", "https://box.example/user/a/proxy/8080",
          "ttybridge-box.example-user-a-proxy-8080"),
-        ("http://[::1]:8000/", "http://[::1]:8000", "ttybridge--1-8000"),
+        ("http://[::1]:8000/", "http://[::1]:8000", "ttybridge--1-8000-ad792318"),
         ("https://bücher.example/", "https://xn--bcher-kva.example",
          "ttybridge-xn--bcher-kva.example"),
         ("https://box.example/ä'b", "https://box.example/%C3%A4%27b",
-         "ttybridge-box.example-C3-A4-27b"),
+         "ttybridge-box.example-C3-A4-27b-bccbed14"),
     ],
 )  # fmt: skip
 def test_an_address_is_taken_apart(link: str, base: str, name: str) -> None:
@@ -108,6 +111,48 @@ def test_no_text_is_taken_for_a_link_or_shown_with_its_token(text: str) -> None:
         assert said.isascii()
         assert said.isprintable()
     assert TOKEN not in said
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://box.example", "http://box.example"),
+        ("http://127.0.0.1:8000", "https://127.0.0.1:8000"),
+        ("https://box.example/a/b", "https://box.example/a-b"),
+        ("https://box.example/a/b", "https://box.example/a//b"),
+        ("https://box.example/a/b", "https://box.example/A/b"),
+        ("https://box.example/a.b", "https://box.example-a.b"),
+        ("https://box.example/8000", "https://box.example:8000"),
+        ("https://gpu-8000", "https://gpu:8000"),
+        ("https://gpu/box", "https://gpu-box"),
+        ("https://box.example.", "https://box.example"),
+        ("http://[::1]:8000", "http://[::1:8000]"),
+    ],
+)
+def test_addresses_that_read_alike_have_names_of_their_own(one: str, other: str) -> None:
+    names = {parse_address(one).name, parse_address(other).name}
+    assert len({name.lower() for name in names}) == 2, "known_hosts does not tell case apart"
+    assert all(checked_name(name) == name for name in names)
+
+
+alike = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["http://", "https://"]),
+        st.text("a1-.", min_size=1, max_size=4),
+        st.sampled_from(["", ":1", ":11"]),
+        st.text("a1-./", max_size=4).map(lambda path: path and f"/{path}"),
+    ),
+)
+
+
+@given(st.lists(alike, min_size=2, max_size=40))
+def test_no_two_addresses_share_a_name(links: list[str]) -> None:
+    bases: dict[str, str] = {}
+    for link in links:
+        with contextlib.suppress(ConfigError):
+            found = parse_address(link)
+            assert bases.setdefault(found.name, found.base) == found.base
 
 
 def test_long_addresses_have_names_of_their_own() -> None:
@@ -192,6 +237,7 @@ def test_other_blocks_stay_byte_for_byte_when_one_is_added_or_replaced(
 
 
 @given(st.binary(max_size=60) | configs)
+@example(b"=")
 def test_the_include_is_put_first_once_and_all_other_bytes_stay(data: bytes) -> None:
     new = ssh_config.with_include(data)
     assert new.endswith(data)
@@ -270,8 +316,9 @@ def test_what_the_bridge_says_is_read() -> None:
     "data",
     [
         b"", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, facts(user=1), facts(hostKey=None),
-        facts(user=""), facts(user="root\n  ProxyCommand x"), facts(user="-oProxyCommand=x"),
-        facts(user="a" * 65), facts(user="a b"), facts(hostKey=KEY + "\nevil ssh-ed25519 AAAA"),
+        facts(user=""), facts(user="root\n  ProxyCommand x"), facts(user="root\r"),
+        facts(user="a\u2028b"), facts(user="a\ud800"), facts(user="a\u202eb"), facts(user="a\0"),
+        facts(hostKey=KEY + "\nevil ssh-ed25519 AAAA"),
         facts(hostKey="ssh-ed25519 AAAA"), facts(hostKey="ssh-dss " + KEY.split()[1]),
         facts(hostKey="@cert-authority " + KEY), facts(hostKey="[1,2]"),
     ],
@@ -279,6 +326,26 @@ def test_what_the_bridge_says_is_read() -> None:
 def test_nothing_unexpected_from_the_server_is_taken(data: bytes) -> None:
     with pytest.raises(TtyBridgeError, match="not as a bridge does"):
         http.parse_facts(data, BOX)
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["root", "ana@corp.example", "zoë", "Ana.B_c+d-e", "山田", "_apt", "7", "box$", "é" * 64],
+)
+def test_accounts_of_every_kind_are_taken_as_ssh_reads_them(user: str) -> None:
+    found = http.parse_facts(facts(user=user), BOX)
+    assert f"  User {user}\n" in ssh_config.block(host(user=found.user))
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["CORP\\zoe", "a b", " a", "a ", '"a"', "a'b", "-oProxyCommand=x", "%h", "a%", "${HOME}", "$",
+     "a$b", "a=b", "#a", "a;b", "a`b", "a|b", "*", "a,b", "a/b", "a:b", "é" * 65],
+)  # fmt: skip
+def test_an_account_that_ssh_cannot_be_told_is_named_as_the_problem(user: str) -> None:
+    with pytest.raises(TtyBridgeError, match="ssh's configuration cannot hold that name") as caught:
+        http.parse_facts(facts(user=user), BOX)
+    assert f"'{user}'" in str(caught.value)
 
 
 def test_a_web_page_in_place_of_the_answer_is_named() -> None:
@@ -349,13 +416,47 @@ def test_a_host_key_is_pinned_once_and_another_one_refused(tmp_path: Path) -> No
     assert stat.S_IMODE(place.known_hosts.stat().st_mode) == 0o600
 
 
+def test_a_name_in_other_letters_is_the_same_name_as_it_is_for_ssh(tmp_path: Path) -> None:
+    place, key, other = opened(tmp_path), parse_public_key(KEY), parse_public_key(OTHER_KEY)
+    assert place.pin("box", key, replace=False)
+    assert not place.pin("BOX", key, replace=False)
+    with pytest.raises(TtyBridgeError, match="--replace-host-key"):
+        place.pin("Box", other, replace=False)
+    assert place.pin("Box", other, replace=True)
+    assert place.known_hosts.read_text() == f"Box {OTHER_KEY}\n"
+
+
 def test_a_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     place = opened(tmp_path)
-    assert place.token("box") is None
-    path = place.save_token("box", Secret(TOKEN))
+    assert place.token(BOX) is None
+    path = place.save_token(BOX, Secret(TOKEN))
+    assert path.name.startswith("box.example-")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert place.token("box") == TOKEN
+    assert place.token(BOX) == TOKEN
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://box.example",
+        "https://box.example:444",
+        "https://box.example/a",
+        "https://box.exampl",
+    ],
+)
+def test_a_kept_token_is_for_no_other_address(tmp_path: Path, link: str) -> None:
+    place = opened(tmp_path)
+    place.save_token(BOX, Secret(TOKEN))
+    assert place.token(parse_address(link)) is None
+
+
+@pytest.mark.parametrize("link", ["http://[::1]:8000/", f"https://{'a' * 250}.example/%2F.."])
+def test_every_address_has_a_file_for_its_token(tmp_path: Path, link: str) -> None:
+    place, where = opened(tmp_path), parse_address(link)
+    path = place.save_token(where, Secret(TOKEN))
+    assert path.parent == place.folder / "tokens"
+    assert place.token(where) == TOKEN
 
 
 def test_a_file_is_replaced_behind_its_link_with_its_mode(tmp_path: Path) -> None:

@@ -17,6 +17,18 @@ MAX_NAME = 100
 _STANDARD_PORT = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN = re.compile(
+    r"""
+    (?!.*-[0-9]+$) [a-z0-9_-]+ | [a-z0-9_-]+ : [0-9]+   # a host in one word takes no path
+    |
+    [a-z0-9._-]* \. [a-z0-9_]+                          # no - after the last dot
+    (?: : [0-9]+ | (?! /[0-9]+ (?:/|$) ) )              # no path that reads like a port
+    (?: / [a-z0-9_]+ )*                                 # no - or dot in a path
+    """,
+    re.VERBOSE,
+)
+"""Host, port and path that can be told apart when `-` stands for what is between them."""
+_MARKED = re.compile(r"-[0-9a-f]{8}$")
 _COPY = "Copy the link that the bridge printed, and put it in quotes."
 
 
@@ -31,7 +43,7 @@ class Address:
     port: int
     """The port, also where the address leaves it out."""
     name: str
-    """Name of the machine for ssh, made from host, port and path."""
+    """Name of the machine for ssh, made from host, port and path; no other `base` has it."""
     token: Secret | None = None
     """The token in the link."""
 
@@ -76,11 +88,12 @@ def parse_address(text: str) -> Address:
     standard = port in (None, _STANDARD_PORT[scheme])
     shown_host = f"[{host}]" if ":" in host else host
     path = quote(parts.path, safe="/%:@!$&()*+,;=~").rstrip("/")
+    base = f"{scheme}://{shown_host}{'' if standard else f':{port}'}{path}"
     return Address(
-        base=f"{scheme}://{shown_host}{'' if standard else f':{port}'}{path}",
+        base=base,
         host=host,
         port=port or _STANDARD_PORT[scheme],
-        name=_default_name(host, None if standard else port, path),
+        name=_default_name(base, host),
         token=_token(parts.query),
     )
 
@@ -132,10 +145,21 @@ def _token(query: str) -> Secret | None:
     return checked_token(given[-1], "What follows token= in the link") if given else None
 
 
-def _default_name(host: str, port: int | None, path: str) -> str:
-    """Return host, port and path as one word; two addresses do not share one by being cut."""
-    text = f"ttybridge-{host}{'' if port is None else f'-{port}'}{path}"
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).rstrip("-.")
-    if len(name) > MAX_NAME:
-        name = f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return name
+def _default_name(base: str, host: str) -> str:
+    """Return an address as one word, in which case does not count: known_hosts passes over it.
+
+    What the word does not tell, a mark at its end does, made from the whole address: another
+    scheme than usual for the host, signs that became a `-`, and what was cut off.
+
+    >>> _default_name("https://box.example/a/b", "box.example")
+    'ttybridge-box.example-a-b'
+    >>> _default_name("https://box.example/a-b", "box.example")
+    'ttybridge-box.example-a-b-099a01cc'
+    """
+    scheme, _, place = base.partition("://")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"ttybridge-{place}").rstrip("-.")
+    is_usual = scheme == ("http" if is_loopback(host) else "https")
+    is_plain = _PLAIN.fullmatch(place) and not _MARKED.search(name) and len(name) <= MAX_NAME
+    if is_usual and is_plain:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.sha256(base.encode()).hexdigest()[:8]}"

@@ -51,8 +51,9 @@ def run(
     if given.problems:
         raise ConfigError(given.problems)
     try:
+        _hide_token(given, snapshot)
         if given.subcommand is PROXY:
-            return _proxy(given, environ, snapshot)
+            return _proxy(given, environ)
         if given.subcommand is SSH:
             return _ssh(given, environ, snapshot)
         return _ssh_config(given, environ, out)
@@ -61,6 +62,24 @@ def run(
             raise  # the one who reads our output has seen enough
         name = f"{error.filename} cannot be used" if error.filename else "That failed"
         raise TtyBridgeError(f"{name}: {error.strerror}.") from None
+
+
+def _hide_token(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
+    """Start again without the token of the link, if it is among our arguments.
+
+    Everyone here can read the arguments of a program that runs, and only we its environment.
+    """
+    address, start = _address(given), len(sys.orig_argv) - len(sys.argv) + 1
+    if address.token is None or given.words[0] not in sys.orig_argv[start:]:
+        return
+    # --token-file is left out: a link wins over it, and it over the variable.
+    flags = [flag for flag in sorted(given.switches) if flag not in given.values]
+    flags += [f"{flag}={value}" for flag, value in given.values.items()]
+    own = [given.subcommand.name, *flags, address.base, *given.rest]
+    words = [sys.executable, *sys.orig_argv[1:start], *own]
+    token = {TOKEN_VARIABLE.encode(): address.token.encode()}
+    sys.stderr.flush()
+    os.execve(sys.executable, words, dict(snapshot) | token)  # noqa: S606 - no shell
 
 
 def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
@@ -110,27 +129,21 @@ def _prepare(given: Arguments, environ: Mapping[str, str], place: Store, name: s
     address = _address(given)
     if address.is_clear:
         _say(_CLEAR.format(host=address.host))
-    token = _token(given, environ, lambda: place.token(name))
+    token = _token(given, environ, lambda: place.token(address))
     identity = _identity(given, environ) or place.own_key()
     store.public_half(identity)  # what is wrong with it is said now, and not at each login
     facts = asyncio.run(http.ask(address, token))
     if place.pin(name, facts.host_key, replace="--replace-host-key" in given.switches):
         _say(f"ttybridge: the host key {facts.host_key.fingerprint} is pinned for {name}.")
-    token_file = place.save_token(name, token)
+    token_file = place.save_token(address, token)
     words = ("proxy", "--token-file", str(token_file), "--identity", str(identity), address.base)
     program = program_words(environ.get("PYTHONPATH", ""))
     return Host(name, facts.user, place.known_hosts, identity, (*program, *words))
 
 
-def _proxy(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
-    address, link = _address(given), given.words[0]
-    if address.token is not None and link in sys.orig_argv:
-        # Everyone here can read the arguments of a program that runs, and only we its environment.
-        words = [address.base if word == link else word for word in sys.orig_argv[1:]]
-        variable = {TOKEN_VARIABLE.encode(): address.token.encode()}
-        words.insert(0, sys.executable)
-        os.execve(sys.executable, words, dict(snapshot) | variable)  # noqa: S606 - no shell
-    token = _token(given, environ, lambda: store.open_store(environ).token(address.name))
+def _proxy(given: Arguments, environ: Mapping[str, str]) -> int:
+    address = _address(given)
+    token = _token(given, environ, lambda: store.open_store(environ).token(address))
     key = store.public_half(_identity(given, environ) or store.open_store(environ).own_key())
     asyncio.run(proxy.run(address, token, key))
     return 0

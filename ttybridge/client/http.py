@@ -25,7 +25,9 @@ TIMEOUT_S = 30.0
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read; ours have some hundred."""
 
-_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,62}\$?", re.IGNORECASE)
+_USER = re.compile(r"(?!-)(?=.{1,64}$)[\w.@+-]+\$?")
+"""Names of accounts that ssh's configuration holds without quotes: letters of all languages, and
+nothing that stands for something else there. Samba's accounts of machines end in a `$`."""
 _NGROK_ERROR = re.compile(rb"ERR_NGROK_\d+")
 
 
@@ -62,13 +64,18 @@ def parse_facts(data: bytes, address: Address) -> SshFacts:
     try:
         facts = json.loads(data)
         user, key = facts["user"], facts["hostKey"]
-        if not (isinstance(user, str) and isinstance(key, str) and _USER.fullmatch(user)):
+        if not (isinstance(user, str) and isinstance(key, str) and user and user.isprintable()):
             reason = "user or host key is not what it should be"
             raise ValueError(reason)
-        return SshFacts(user, parse_public_key(key))
+        host_key = parse_public_key(key)
     except (ValueError, KeyError, TypeError, RecursionError):
         message = f"{address.base} answers, and not as a bridge does."
         raise TtyBridgeError(message, hint="Compare it with the link that it printed.") from None
+    if not _USER.fullmatch(user):
+        message = f"The bridge runs as the account '{user[:80]}', and ssh's configuration cannot"
+        hint = "Start it as one with a plainer name: up to 64 letters, digits and . _ @ + -"
+        raise TtyBridgeError(f"{message} hold that name.", hint=hint)
+    return SshFacts(user, host_key)
 
 
 @contextlib.asynccontextmanager
@@ -94,8 +101,7 @@ async def asking(
             headers=headers,
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Of a refused WebSocket aiohttp shows no body otherwise.
-            raise_for_status=_refuse,
+            middlewares=(_only_answers,),
         ) as session:
             yield session, _proxy(address)
     except TtyBridgeError:
@@ -111,6 +117,26 @@ async def asking(
         reason = one_line(str(error) or type(error).__name__)[:300]
         message = f"{address.base} cannot be reached: {reason}."
         raise TtyBridgeError(message, hint="Is the bridge running, and the link right?") from None
+
+
+async def _only_answers(
+    request: "aiohttp.ClientRequest", handler: "aiohttp.ClientHandlerType"
+) -> "aiohttp.ClientResponse":
+    """Pass on the answers that were asked for.
+
+    Before aiohttp sees them: it follows redirects of a WebSocket, whatever they lead to, and shows
+    no body when one is refused.
+
+    Raises:
+        TtyBridgeError: It is another answer.
+    """
+    answer = await handler(request)
+    try:
+        await _refuse(answer)
+    except BaseException:
+        answer.close()
+        raise
+    return answer
 
 
 async def _refuse(answer: "aiohttp.ClientResponse") -> None:

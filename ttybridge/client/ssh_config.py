@@ -97,8 +97,7 @@ def with_include(data: bytes) -> bytes:
     for line in data.splitlines():
         if not _NOT_A_SETTING.fullmatch(line):
             words = line.replace(b"=", b" ", 1).split()
-            ours = words[0].lower() == b"include" and FILE_NAME.encode() in words[1:]
-            if ours:
+            if words and words[0].lower() == b"include" and FILE_NAME.encode() in words[1:]:
                 return data
             break
     return _INCLUDE + b"\n" + (b"\n" + data if data else b"")

@@ -2,13 +2,16 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttybridge.client.address import Address
 from ttybridge.core.public_key import PublicKey, parse_public_key
 from ttybridge.errors import MissingProgramError, TtyBridgeError
 from ttybridge.model import Secret
@@ -30,20 +33,25 @@ class Store:
         """The file with the pinned host keys, one line for each name."""
         return self.folder / "known_hosts"
 
-    def token_path(self, name: str) -> Path:
-        """Return where the token for a name is kept."""
-        return self.folder / "tokens" / name
+    def token_path(self, address: Address) -> Path:
+        """Return where the token for an address is kept, for exactly that `base`.
 
-    def token(self, name: str) -> Secret | None:
-        """Return the token that is kept for a name; None when there is none that can be used."""
+        Not for a name: two addresses may be given one, and a token is for the server behind one.
+        """
+        host = re.sub("[^a-z0-9._-]", "-", address.host[:100])  # for people; the rest tells apart
+        mark = hashlib.sha256(address.base.encode()).hexdigest()[:16]
+        return self.folder / "tokens" / f"{host}-{mark}"
+
+    def token(self, address: Address) -> Secret | None:
+        """Return the token kept for an address; None when there is none that can be used."""
         try:
-            return Secret(read_token_file(self.token_path(name)))
+            return Secret(read_token_file(self.token_path(address)))
         except ValueError:
             return None
 
-    def save_token(self, name: str, token: Secret) -> Path:
-        """Keep the token for a name and return the file."""
-        return self._save(self.token_path(name), f"{token}\n")
+    def save_token(self, address: Address, token: Secret) -> Path:
+        """Keep the token for an address and return the file."""
+        return self._save(self.token_path(address), f"{token}\n")
 
     def save_config(self, name: str, text: str) -> Path:
         """Keep the configuration for `ssh -F` and return the file."""
@@ -70,19 +78,22 @@ class Store:
     def pin(self, name: str, key: PublicKey, *, replace: bool) -> bool:
         """Keep a host key for a name; return whether it was not there before.
 
+        Case does not count: ssh itself takes the key of `gpu` for `GPU`, too.
+
         Raises:
             TtyBridgeError: Another key is kept for this name, and `replace` is false.
         """
         with self._locked():
             lines = self._known_lines()
-            before = next((line for line in lines if line.split(" ", 1)[0] == name), None)
-            new = f"{name} {key.line}"
-            if before == new:
+            same = (line for line in lines if line.split(" ", 1)[0].lower() == name.lower())
+            before = next(same, None)
+            if before is not None and before.partition(" ")[2] == key.line:
                 return False
             if before is not None and not replace:
                 raise _changed(name, _fingerprint(before), key)
             kept = [line for line in lines if line is not before]
-            self._save(self.known_hosts, "".join(f"{line}\n" for line in (*kept, new)))
+            kept.append(f"{name} {key.line}")
+            self._save(self.known_hosts, "".join(f"{line}\n" for line in kept))
         return True
 
     def _known_lines(self) -> list[str]:
