@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,14 +17,14 @@ from ttybridge.core.sshd_config import SshdSettings, parse_version, sshd_config
 from ttybridge.errors import SshdError, TtyBridgeError
 from ttybridge.ssh import host_key
 from ttybridge.ssh.account import Account, find_sftp_server, find_sshd, own_account
-from ttybridge.ssh.kept import PATH
+from ttybridge.ssh.kept import PATH, SCRIPT_FLAGS, environment_for_python
 from ttybridge.ssh.keys import collect
 
 MIN_VERSION = (8, 0)
 """Oldest OpenSSH that knows all settings that are used."""
 
 PROGRAM_TIMEOUT_S = 5
-"""Seconds for sshd to say something."""
+"""Seconds for sshd to say something, and for Python to start."""
 
 
 def ssh_checks(config: Config, environ: Mapping[bytes, bytes]) -> Iterator[Check]:
@@ -39,6 +40,7 @@ def ssh_checks(config: Config, environ: Mapping[bytes, bytes]) -> Iterator[Check
         "ssh host key": lambda: _host_key(config),
         "ssh port": lambda: _port(config),
         "sftp": lambda: _sftp(config),
+        "ssh python": lambda: _python(environ),
         "sshd": lambda: _sshd(config, environ),
     }
     for name, check in checks.items():
@@ -129,6 +131,23 @@ def _sftp(config: Config) -> Iterator[Check]:
         yield Check("sftp", WARN, text, hint)
 
 
+def _python(environ: Mapping[bytes, bytes]) -> Iterator[Check]:
+    """Start Python as it is started for each login: without the bridge's environment."""
+    try:
+        status, said = _ask(
+            *(sys.executable, SCRIPT_FLAGS, "-c", "pass"), env=environment_for_python(environ)
+        )
+    except OSError as error:
+        status, said = -1, str(error)
+    if status == 0:
+        yield Check("ssh python", OK, f"{sys.executable} runs what a login needs")
+    else:
+        text = f"{sys.executable} does not start without your environment, so no login would work"
+        hint = "Install ttybridge for a Python that needs no variable but LD_LIBRARY_PATH."
+        reason = _one_line(said) or f"status {status}"
+        yield Check("ssh python", FAIL, f"{text}: {reason}", hint)
+
+
 def _sshd(config: Config, environ: Mapping[bytes, bytes]) -> Iterator[Check]:
     sshd = find_sshd(config.sshd, os.fsdecode(environ.get(b"PATH", b"")))
     version = parse_version(_ask(sshd, "-V")[1])
@@ -180,12 +199,12 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _ask(*argv: str) -> tuple[int, str]:
-    """Run a program as sshd is run; return its exit status and all that it prints."""
+def _ask(*argv: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a program as sshd is run, or with `env`; return its exit status and all it prints."""
     try:
         done = subprocess.run(
             argv,
-            env={"PATH": PATH},
+            env=env or {"PATH": PATH},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

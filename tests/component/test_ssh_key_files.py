@@ -123,6 +123,40 @@ async def test_lines_that_are_left_out_are_told(tmp_path: Path) -> None:
     assert "s3cret" not in result.notes[0]
 
 
+LIMITED = f'command="rrsync /b",restrict {ONE.line} backup'
+
+
+@pytest.mark.parametrize("limited_is_first", [True, False])
+async def test_a_key_that_one_file_limits_does_not_come_in_by_another_source(
+    tmp_path: Path, github: Github, limited_is_first: bool
+) -> None:
+    github.answers["/octocat.keys"] = web.Response(text=f"{ONE.line}\n{THREE.line}\n")
+    limiting = file_of(tmp_path, f"{TWO.line}\n{LIMITED}\n")
+    plain = file_of(tmp_path, f"{ONE.line}\n{TWO.line}\n", "plain")
+    result = await collected(
+        files=[limiting, plain] if limited_is_first else [plain, limiting],
+        literal=[parse_entry(ONE.line, "--ssh-key")],
+        github_users=[GithubUser("octocat")],
+        github_url=github.url,
+    )
+    assert found(result) == [(TWO, False), (THREE, False)]
+    told = [note for note in result.notes if note.startswith(ONE.label)]
+    for source in ("--ssh-key", str(plain), "GitHub user 'octocat'"):
+        start = f"{ONE.label} from {source} is left out, because {limiting}, line 2 limits"
+        assert [note for note in told if note.startswith(start)]
+    assert len(told) == 3
+
+
+async def test_when_the_only_key_has_limits_that_cannot_be_kept_the_start_says_so(
+    tmp_path: Path,
+) -> None:
+    path = file_of(tmp_path, f"{LIMITED}\n{ONE.line}\n")
+    for sources in ({"files": [path]}, {"default_file": path}):
+        message = await refused(**sources)
+        assert f"{path}, line 1: the option 'command'" in message
+        assert f"{ONE.label} from {path} is left out" in message
+
+
 async def test_many_bad_lines_are_told_in_few_sentences(tmp_path: Path) -> None:
     result = await collected(files=[file_of(tmp_path, f"{ONE.line}\n" + "bad\n" * 1000)])
     assert len(result.notes) == keys.MAX_NOTES + 1

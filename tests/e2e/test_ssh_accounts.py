@@ -29,8 +29,10 @@ from tests.e2e.conftest import StartOnPty
 from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, ssh_address
 from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary, why_not
 from tests.e2e.test_environment import nasty_variables
-from ttybridge.config import DEFAULT_SSH_PORT, PORT_TRIES
+from tests.e2e.test_ssh_life import listener
+from ttybridge.config import DEFAULT_SSH_PORT, PORT_TRIES, Config
 from ttybridge.ssh.account import find_sftp_server
+from ttybridge.ssh_checks import ssh_checks
 
 pytestmark = needs_ssh
 
@@ -422,6 +424,18 @@ TRAPS = [
         "usermod --shell /bin/bash root",
     ),
     Trap(
+        "the account has a restricted shell",
+        lambda machine: machine.accounts(User("root", 0, 0, "/root", "/bin/rbash")),
+        "The shell of the account 'root' is /bin/rbash, which is restricted",
+        "usermod --shell /bin/bash root",
+    ),
+    Trap(
+        "the account has a shell for git alone",
+        lambda machine: machine.accounts(User("root", 0, 0, "/root", "/usr/bin/git-shell")),
+        "The shell of the account 'root' is /usr/bin/git-shell, which is restricted",
+        "usermod --shell /bin/bash root",
+    ),
+    Trap(
         "the account has a shell that is missing",
         lambda machine: machine.accounts(User("root", 0, 0, "/root", "/opt/no/zsh")),
         "The shell of the account 'root' is /opt/no/zsh, which",
@@ -498,6 +512,29 @@ def test_a_folder_of_sshd_that_goes_away_is_made_again(
     assert ssh.run(bridge, "bridge", "echo works").stdout == b"works\n"
 
 
+def test_when_the_private_folder_is_removed_a_login_makes_the_log_say_what_to_do(
+    start_bridge: StartBridge, ssh: Ssh, short_path: Path
+) -> None:
+    bridge = start_bridge(*ssh.options, env={"XDG_RUNTIME_DIR": "", "TMPDIR": str(short_path)})
+    [host_key] = short_path.rglob("host_key")
+    host_key.unlink()
+    assert ssh.run(bridge, "bridge", "echo not reached").returncode == 255
+    told = f"sshd cannot read {host_key}, which has its host key"
+    wait_until(partial(has_logged, bridge, told), "the file")
+    wait_until(partial(has_logged, bridge, "Start the bridge again."), "what to do")
+
+
+def test_a_login_as_another_user_is_refused_with_the_one_who_may(
+    start_ordinary: StartOrdinary,
+) -> None:
+    """`colab ssh` always logs in as root."""
+    found = start_ordinary()
+    assert found.run("-l", "root", "bridge", "echo not reached").returncode == 255
+    wait_until(partial(has_logged, found.bridge, "user 'root' from "), "the refusal")
+    assert f"(only {NAME} may log in here)" in found.bridge.log
+    assert "account is locked" not in found.bridge.log
+
+
 @pytest.mark.skipif(not Path("/etc/pam.d/sshd").exists(), reason="PAM does not know sshd here")
 def test_a_locked_root_logs_in_through_pam(
     start_bridge: StartBridge, ssh: Ssh, machine: Machine, start_on_pty: StartOnPty
@@ -569,15 +606,16 @@ def test_a_file_with_keys_in_a_folder_of_everybody_s_counts(
 def test_a_folder_for_private_files_that_does_not_fit_is_passed_over(
     start_bridge: StartBridge, ssh: Ssh, short_path: Path, name: str
 ) -> None:
-    unfit, fit = short_path / name, short_path / "fit"
-    fit.mkdir()
+    unfit = short_path / name
     if "/" not in name:
         unfit.mkdir()
-    bridge = start_bridge(*ssh.options, env={"XDG_RUNTIME_DIR": str(unfit), "TMPDIR": str(fit)})
-    assert [path.name for path in fit.iterdir()] == [f"ttybridge-{os.getuid()}"]
+    bridge = start_bridge(*ssh.options, env={"TMPDIR": str(unfit)})
+    words = Path(f"/proc/{listener(bridge)}/cmdline").read_bytes().decode().split()
+    folder = Path(words[words.index("-f") + 1]).parent
+    assert folder.parent == Path(f"/tmp/ttybridge-{os.getuid()}")
     assert ssh.run(bridge, "bridge", "echo works").stdout == b"works\n"
     bridge.stop()
-    assert list(fit.iterdir()) == []
+    assert not folder.exists()
     assert not unfit.exists() or list(unfit.iterdir()) == []
 
 
@@ -599,7 +637,7 @@ def test_a_folder_that_is_not_the_user_s_own_is_refused(
     assert done.returncode == 1
     assert folder in done.stderr
     assert says in done.stderr
-    assert "Set XDG_RUNTIME_DIR to a folder that only you can enter." in done.stderr
+    assert "Set TMPDIR to a folder that only you can enter." in done.stderr
 
 
 # The doctor.
@@ -631,13 +669,16 @@ def doctor(ssh: Ssh, short_path: Path) -> Doctor:
     return check
 
 
-SSH_CHECKS = ("ssh account", "ssh keys", "ssh host key", "ssh port", "sftp", "sshd", "sshd start")
+SSH_CHECKS = (
+    *("ssh account", "ssh keys", "ssh host key", "ssh port"),
+    *("sftp", "ssh python", "sshd", "sshd start"),
+)
 
 
 def test_the_doctor_says_that_all_is_well_for_ssh(doctor: Doctor, machine: Machine) -> None:
     found = doctor(machine)
     texts = {name: [check["text"] for check in found[name]] for name in SSH_CHECKS}
-    assert [check["state"] for name in SSH_CHECKS for check in found[name]] == ["ok"] * 7, texts
+    assert [check["state"] for name in SSH_CHECKS for check in found[name]] == ["ok"] * 8, texts
     assert texts["ssh account"] == ["root, with the shell /bin/bash"]
     assert texts["ssh keys"] == ["2 may log in, 1 of them only to watch"]
     assert re.fullmatch(rf"OpenSSH \d+\.\d+ at {SSHD}", texts["sshd"][0])
@@ -657,6 +698,10 @@ def test_the_doctor_says_that_all_is_well_for_ssh(doctor: Doctor, machine: Machi
         (
             lambda m: m.accounts(User("root", 0, 0, "/root", "/bin/false")),
             *("ssh account", "FAIL", "/bin/false", "usermod --shell"),
+        ),
+        (
+            lambda m: m.accounts(User("root", 0, 0, "/root", "/bin/rbash")),
+            *("ssh account", "FAIL", "is restricted", "usermod --shell"),
         ),
         (
             lambda m: m.password("root", "!").empty("/etc/pam.d"),
@@ -706,6 +751,36 @@ def test_the_doctor_looks_at_keys_port_and_host_key_without_changing_anything(
     assert found["ssh host key"][0]["state"] == "FAIL"
     assert found["ssh keys"][0]["state"] == "FAIL"
     assert "--ssh-key" in found["ssh keys"][0]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("script", "environ", "state", "text"),
+    [
+        ('[ "$LD_LIBRARY_PATH" = /opt/lib ]', {b"LD_LIBRARY_PATH": b"/opt/lib"}, "ok", "runs"),
+        (
+            "echo libpython3.so: cannot open; exit 127",
+            *({}, "FAIL", "so no login would work: libpython3.so: cannot open"),
+        ),
+        ('test -n "$LIBRARY"', {b"LIBRARY": b"/opt/lib"}, "FAIL", "no login would work: status 1"),
+    ],
+)
+def test_the_doctor_tries_whether_python_starts_as_it_does_for_a_login(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    environ: dict[bytes, bytes],
+    state: str,
+    text: str,
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    checks = ssh_checks(Config(ssh=True, ssh_port=0), environ)
+    [check] = [check for check in checks if check.name == "ssh python"]
+    assert check.state == state
+    assert text in check.text
+    assert bool(check.hint) == (state == "FAIL")
 
 
 def test_the_doctor_tells_an_ordinary_user_that_terminals_are_dropped(

@@ -259,7 +259,7 @@ def test_a_folder_that_somebody_removes_is_named_and_what_to_do(
     (folder,) = short_path.glob("ttybridge-*/*")
     shutil.rmtree(folder)
     assert subprocess.run(words, capture_output=True).returncode == 255
-    wait_until(lambda: "start the bridge again" in bridge.log.lower(), "what to do")
+    wait_until(lambda: "Start the bridge again" in bridge.log, "what to do")
 
 
 def test_a_python_that_needs_a_library_of_the_environment_is_enough(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ttybridge.core import ssh_keys
 from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser, PublicKey
+from ttybridge.logs import redactor
 
 
 def packed(*fields: bytes) -> bytes:
@@ -214,16 +215,62 @@ def test_a_restriction_that_cannot_be_kept_leaves_the_key_out(options: str, reas
 
 def test_a_file_gives_its_keys_and_a_sentence_for_each_bad_line() -> None:
     text = f"\ufeff# mine\r\n\r\n{ED} me\r\n  \t\r\nssh-dss AAAA\r\n  read-only {SK_ED}\r\nx"
-    entries, notes = ssh_keys.parse_authorized_keys(text, "/k")
-    assert [(entry.key.line, entry.read_only) for entry in entries] == [(ED, False), (SK_ED, True)]
-    assert [note.partition(": ")[0] for note in notes] == ["/k, line 5", "/k, line 7"]
+    found = ssh_keys.parse_authorized_keys(text, "/k")
+    assert [(entry.key.line, entry.read_only) for entry in found.entries] == [
+        (ED, False),
+        (SK_ED, True),
+    ]
+    assert [note.partition(": ")[0] for note in found.notes] == ["/k, line 5", "/k, line 7"]
 
 
 def test_a_private_key_in_a_file_gets_one_sentence_and_is_not_shown() -> None:
-    entries, notes = ssh_keys.parse_authorized_keys(f"{PRIVATE}{ED}\n{SECRET}\n", "k")
-    assert [entry.key.line for entry in entries] == [ED]
-    assert [note.partition(": ")[0] for note in notes] == ["k, line 1", "k, line 6"]
-    assert SECRET not in "".join(notes)
+    found = ssh_keys.parse_authorized_keys(f"{PRIVATE}{ED}\n{SECRET}\n", "k")
+    assert [entry.key.line for entry in found.entries] == [ED]
+    assert [note.partition(": ")[0] for note in found.notes] == ["k, line 1", "k, line 6"]
+    assert SECRET not in "".join(found.notes)
+
+
+LIMITS = [
+    'command="rrsync /b",restrict',
+    'permitopen="a:1",ptys',
+    'command="rrsync \x07",restrict',
+    'from="10.0.0.1',
+    "restrict, pty",
+    f'command="{"x" * 16384}"',
+]
+"""What sshd may keep to, and we cannot."""
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=range(len(LIMITS)))
+@pytest.mark.parametrize("plain_is_first", [False, True])
+def test_a_key_whose_limits_cannot_be_kept_does_not_come_in_by_another_line(
+    limits: str, plain_is_first: bool
+) -> None:
+    lines = [f"{limits} {ED} backup", f"{ED} me"]
+    text = "\n".join([*(reversed(lines) if plain_is_first else lines), ED_OTHER])
+    found = ssh_keys.parse_authorized_keys(text, "/k")
+    assert [entry.key.line for entry in found.entries] == [ED_OTHER]
+    where = f"/k, line {2 if plain_is_first else 1}"
+    key = ssh_keys.parse_public_key(ED)
+    assert found.refused == {key.blob: where}
+    refusal, left_out = found.notes
+    assert refusal.startswith(f"{where}: ")
+    assert left_out.startswith(f"{key.label} from /k is left out, because {where} limits this key")
+
+
+def test_a_key_that_is_refused_for_itself_takes_no_other_line_along() -> None:
+    found = ssh_keys.parse_authorized_keys(f"{ED} \x1b[31m\n# no {ED}\n{ED}\n", "/k")
+    assert [entry.key.line for entry in found.entries] == [ED]
+    assert found.refused == {}
+
+
+def test_keys_that_other_files_limit_are_taken_out_with_a_sentence_that_the_log_shows() -> None:
+    entries = [dataclasses.replace(entry(text=text), source="--ssh-key") for text in (ED, ED_OTHER)]
+    kept, notes = ssh_keys.leave_out(entries, {entries[0].key.blob: "/the/key, line 3"})
+    assert kept == entries[1:]
+    assert len(notes) == 1
+    assert "from --ssh-key is left out, because /the/key, line 3 limits" in notes[0]
+    assert redactor.clean(notes[0]) == notes[0]
 
 
 PIECES = [ED, SK_EC, PRIVATE, SECRET, *' ,"\\\n\r\0#=', "\ufeff", "-cert-v01@openssh.com"]
@@ -232,13 +279,16 @@ PIECES += ["restrict", 'from="', "read-only", 'command="x"', "ssh-rsa ", "ssh-ds
 
 @given(st.lists(st.text(max_size=30) | st.sampled_from(PIECES), max_size=12).map("".join))
 def test_no_text_makes_reading_a_file_fail_and_no_key_is_shown(text: str) -> None:
-    entries, notes = ssh_keys.parse_authorized_keys(text, "k")
-    assert SECRET not in "".join(notes)
-    assert ED.split()[1] not in "".join(notes)
-    lines = "\n".join(ssh_keys.entry_line(entry, "watch") for entry in entries)
-    again, none = ssh_keys.parse_authorized_keys(lines.replace('command="watch"', "pty"), "k")
-    assert none == []
-    assert [entry.key.line for entry in again] == [entry.key.line for entry in entries]
+    found = ssh_keys.parse_authorized_keys(text, "k")
+    assert SECRET not in "".join(found.notes)
+    assert ED.split()[1] not in "".join(found.notes)
+    assert found.refused.keys().isdisjoint(entry.key.blob for entry in found.entries)
+    lines = "\n".join(ssh_keys.entry_line(entry, "watch") for entry in found.entries)
+    again = ssh_keys.parse_authorized_keys(lines.replace('command="watch"', "pty"), "k")
+    assert again.notes == ()
+    assert [entry.key for entry in again.entries] == [
+        dataclasses.replace(entry.key, comment="") for entry in found.entries
+    ]
 
 
 @given(
@@ -249,11 +299,11 @@ def test_no_text_makes_reading_a_file_fail_and_no_key_is_shown(text: str) -> Non
 def test_a_line_comes_back_as_it_was(point: bytes, options: list[str], read_only: bool) -> None:
     words = [*options, "read-only"] if read_only else options
     text = f"{','.join(words)} {line('ssh-ed25519', point)}".strip()
-    entries, notes = ssh_keys.parse_authorized_keys(text, "k")
-    assert notes == []
-    assert entries[0].options == tuple(options)
-    assert entries[0].read_only is read_only
-    assert entries[0].key.blob.endswith(point)
+    found = ssh_keys.parse_authorized_keys(text, "k")
+    assert found.notes == ()
+    assert found.entries[0].options == tuple(options)
+    assert found.entries[0].read_only is read_only
+    assert found.entries[0].key.blob.endswith(point)
 
 
 # What our sshd reads

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ttybridge.core import ssh_log
 from ttybridge.core.ssh_log import MAX_OPEN, MAX_TRIED, Line, LoginLog, explain
+from ttybridge.logs import redactor
 
 KEYS = [f"ED25519 SHA256:{letter * 43}" for letter in "abcdefgh"]
 PEER = "10.0.0.9 port 42872"
@@ -261,7 +262,65 @@ def test_nothing_is_to_be_mended_about_other_accounts() -> None:
     lines = ["User sshd not allowed because account is locked", closed("sshd", kind="invalid")]
     (line,) = said(lines, LoginLog("me"))
     assert line.level == "info"
-    assert line.text.endswith("(account is locked)")
+    assert line.text.endswith("(only me may log in here)")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["User root not allowed because account is locked", closed("root", kind="invalid")],
+        ["User root from 10.0.0.9 not allowed because not listed in AllowUsers", closed("root")],
+        [closed("root")],
+        [f"Disconnecting authenticating user root {PEER}: Too many authentication failures"],
+    ],
+)
+def test_for_others_than_the_bridges_account_the_reason_is_that_only_it_may_log_in(
+    lines: list[str],
+) -> None:
+    (line,) = said([CONNECTION, *lines], LoginLog("me"))
+    assert line.level == "info"
+    assert line.text.startswith(f"ssh login refused: user 'root' from {PEER}; ")
+    assert line.text.endswith(" (only me may log in here)")
+    (line,) = said([CONNECTION, closed("me")], LoginLog("me"))
+    assert not line.text.endswith(")")
+
+
+@pytest.mark.parametrize(
+    ("name", "logged"), [("CORP\\me", r"CORP\\\\me"), ("müller", r"m\\303\\274ller")]
+)
+def test_an_account_whose_name_sshd_escapes_is_known_as_the_bridges_own(
+    name: str, logged: str
+) -> None:
+    """As OpenSSH 9.2 writes them, when its unprivileged part has them logged."""
+    (line,) = said([closed(logged)], LoginLog(name))
+    assert "may log in here" not in line.text
+
+
+def test_when_the_private_folder_is_gone_what_to_do_is_a_warning_that_the_log_shows() -> None:
+    for text in (
+        "sshd: no hostkeys available -- exiting.",
+        "/run/x/sshd_config: No such file or directory",
+    ):
+        (line,) = said([text])
+        assert line.level == "warning"
+        assert line.text.endswith(
+            "removed the bridge's private folder, and with it the host key. Start the bridge again."
+        )
+        assert redactor.clean(line.text) == line.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unable to load host key: /run/x/host_key",
+        'Unable to load host key "/run/x/host_key": invalid format',
+        "Could not load host key: /run/x/host_key",
+    ],
+)
+def test_the_name_of_a_host_key_that_cannot_be_read_is_not_hidden_by_the_log(text: str) -> None:
+    (line,) = said([text])
+    assert line == Line("warning", "sshd cannot read /run/x/host_key, which has its host key")
+    assert redactor.clean(line.text) == line.text
 
 
 def test_a_terminal_that_cannot_be_given_is_a_warning_with_the_command_that_helps() -> None:
@@ -398,6 +457,16 @@ TRAPS = [
         "Bind to port 2222 on 10.9.9.9 failed: Cannot assign requested address.",
         "does not have the address",
         "--ssh-host",
+    ),
+    (
+        "sshd: no hostkeys available -- exiting.",
+        "removed the bridge's private folder",
+        "Start the bridge again",
+    ),
+    (
+        "/run/x/sshd_config: No such file or directory",
+        "removed the bridge's private folder",
+        "Start the bridge again",
     ),
     ("sshd re-exec requires execution with an absolute path", "full path", "--sshd"),
     (

@@ -3,8 +3,9 @@
 Nothing here shows the text of a key in a message: what was pasted may be a private one.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ttybridge.core.public_key import (
@@ -23,8 +24,10 @@ __all__ = [
     "READ_ONLY",
     "AuthorizedKey",
     "GithubUser",
+    "KeyFile",
     "PublicKey",
     "entry_line",
+    "leave_out",
     "merge",
     "parse_authorized_keys",
     "parse_entry",
@@ -51,6 +54,7 @@ _KEPT_FOR_VIEWERS = frozenset({"from", "expiry-time", "verify-required", "no-tou
 _PRIVATE_REST = re.compile(r"[A-Za-z0-9+/=]+|-----END [A-Z0-9 ]*PRIVATE KEY-----")
 _OPTION = re.compile(r'([^\s=",\\]+)(?:="((?:\\"|[^"\\]|\\(?!"))*)")?(,|\Z)')
 _TIME = re.compile(r"[0-9]{8}([0-9]{4}([0-9]{2})?)?Z?", re.IGNORECASE)
+_KEY = re.compile(rf"({'|'.join(map(re.escape, KEY_TYPES))})[ \t]+([A-Za-z0-9+/=]+)")
 _GITHUB_NAME = re.compile(r"(?=.{1,39}\Z)[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 
 
@@ -66,6 +70,19 @@ class AuthorizedKey:
     """The options of its line that are kept, as they were written and in their order."""
     source: str
     """Where it comes from, for messages: a file, an option, a GitHub user."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What an authorized_keys file says."""
+
+    entries: tuple[AuthorizedKey, ...]
+    """The keys that may log in."""
+    notes: tuple[str, ...]
+    """A sentence on each line that was left out."""
+    refused: Mapping[bytes, str]
+    """The keys, by their blobs, that have options which cannot be kept, and where: such a key may
+    not come in by another line either, which would have none of its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +123,21 @@ def parse_entry(text: str, source: str) -> AuthorizedKey:
     return AuthorizedKey(parse_public_key(bare), False, (), source)
 
 
-def parse_authorized_keys(text: str, source: str) -> tuple[list[AuthorizedKey], list[str]]:
+def parse_authorized_keys(text: str, source: str) -> KeyFile:
     r"""Read an authorized_keys file; never raises.
+
+    A private key, which has many lines, gets one sentence.
 
     Args:
         text: The file's text; lines may end in CR LF.
         source: The file's name, for messages.
 
-    Returns:
-        The keys, and a sentence for each line that was left out. A private key, which has many
-        lines, gets one sentence.
-
-    >>> parse_authorized_keys("# mine\n\nssh-dss AAAA\n", "keys")[1][0][:36]
+    >>> parse_authorized_keys("# mine\n\nssh-dss AAAA\n", "keys").notes[0][:36]
     'keys, line 3: it is a DSA key, which'
     """
     entries: list[AuthorizedKey] = []
     notes: list[str] = []
+    refused: dict[bytes, str] = {}
     in_private = False
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         bare = line.strip(" \t\r")
@@ -132,7 +148,35 @@ def parse_authorized_keys(text: str, source: str) -> tuple[list[AuthorizedKey], 
             entries.append(parse_entry(bare, source))
         except ValueError as error:
             notes.append(f"{source}, line {number}: {error}")
-    return entries, notes
+            for key in _restricted_keys(bare):
+                refused.setdefault(key.blob, f"{source}, line {number}")
+    kept, more = leave_out(entries, refused)
+    return KeyFile(tuple(kept), (*notes, *more), refused)
+
+
+def leave_out(
+    entries: Iterable[AuthorizedKey], refused: Mapping[bytes, str]
+) -> tuple[list[AuthorizedKey], list[str]]:
+    """Take the refused keys out: sshd, too, goes by the first line of a key, with its limits.
+
+    Args:
+        entries: The keys.
+        refused: As in `KeyFile`, of this and of other files.
+
+    Returns:
+        The other keys, and a sentence for each that was left out.
+    """
+    kept: list[AuthorizedKey] = []
+    notes: list[str] = []
+    for entry in entries:
+        if where := refused.get(entry.key.blob):
+            notes.append(
+                f"{entry.key.label} from {entry.source} is left out, because {where} limits this "
+                "key in a way that cannot be kept. Remove one of the two."
+            )
+        else:
+            kept.append(entry)
+    return kept, notes
 
 
 def entry_line(entry: AuthorizedKey, command: str) -> str:
@@ -209,6 +253,21 @@ def secret_problem(secret: str) -> str:
     if len(set(secret)) < MIN_DISTINCT:
         return "it is easy to guess. Make one with: openssl rand -hex 24"
     return ""
+
+
+def _restricted_keys(line: str) -> list[PublicKey]:
+    """Return the keys in a refused line that has something before them, whether it can be read.
+
+    >>> line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+    >>> len(_restricted_keys(line)), len(_restricted_keys('from="not closed ' + line))
+    (0, 1)
+    """
+    keys: list[PublicKey] = []
+    if not says_key(line):
+        for found in _KEY.finditer(line):
+            with contextlib.suppress(ValueError):  # one that cannot log in by any line
+                keys.append(parse_public_key(f"{found[1]} {found[2]}"))
+    return keys
 
 
 def _end_of_options(text: str) -> int:

@@ -72,6 +72,10 @@ _NOISE = re.compile(
     r"|Received signal|Server listening|Exiting on signal"
     r"|syslogin_|lastlog_|utmp|wtmp|Attempt to write login records"
 )
+_UNREADABLE_HOST_KEY = re.compile(r'(?:Unable to|Could not) load host key:? "?(?P<file>[^\s"]+)')
+_FILES_ARE_GONE = re.compile(
+    r"(?:sshd: )?no hostkeys available|/\S+/sshd_config: No such file or directory$"
+)
 _TTY = re.compile(r"chown\(\S+, \d+, (\d+)\) failed")
 
 
@@ -86,6 +90,8 @@ class LoginLog:
                 every account counts.
         """
         self._user = user
+        # sshd escapes what it logs, and once more what its unprivileged part has it log.
+        self._spellings = (user, _escaped(user), _escaped(_escaped(user)))
         self._open: OrderedDict[str, _Connection] = OrderedDict()
         self._reason = _Reason("", "")
 
@@ -109,7 +115,7 @@ class LoginLog:
             return None
         if found := _NOT_ALLOWED.match(text):
             # sshd says it before it knows of any key, and without the port.
-            hint = explain([text]) if self._user in ("", found["user"]) else None
+            hint = explain([text]) if self._is_ours(found["user"]) else None
             self._reason = _Reason(found["user"], found["reason"], is_told=hint is not None)
             return Line("warning", " ".join(hint)) if hint else None
         if found := _WRONG_ADDRESS.match(text):
@@ -117,12 +123,20 @@ class LoginLog:
             return None
         if found := _REFUSED.match(text):
             return self._refused(found)
+        if found := _UNREADABLE_HOST_KEY.match(text):
+            # In sshd's own words, the file's name looks like a secret, and the log hides it.
+            return Line("warning", f"sshd cannot read {found['file']}, which has its host key")
+        if _FILES_ARE_GONE.match(text) and (hint := explain([text])):
+            return Line("warning", " ".join(hint))
         if found := _TTY.match(text):
             return Line("warning", " ".join(no_terminal(found[1])))
         if found := _TIMEOUT.match(text):
             self._open.pop(found["peer"], None)
             return Line("info", f"ssh login refused: {found['peer']} took too long")
         return Line("debug" if _NOISE.match(text) else "warning", f"sshd: {text}")
+
+    def _is_ours(self, user: str) -> bool:
+        return not self._user or user in self._spellings
 
     def _note(self, peer: str) -> _Connection:
         connection = self._open.setdefault(peer, _Connection())
@@ -137,6 +151,8 @@ class LoginLog:
         if self._reason.user == found["user"]:
             reason, is_told = self._reason.text or reason, self._reason.is_told
             self._reason = _Reason("", "")
+        if not self._is_ours(found["user"]):
+            reason = f"only {self._user} may log in here"
         tried = ", ".join(connection.tried[:MAX_TRIED])
         what = f"keys tried: {tried}" if tried else "no key that counts was offered"
         more = f" ({reason})" if reason else ""
@@ -144,6 +160,17 @@ class LoginLog:
             "debug" if is_told else "info",
             f"ssh login refused: user {found['user'][:64]!r} from {found['peer']}; {what}{more}",
         )
+
+
+def _escaped(text: str) -> str:
+    r"""Return a text as sshd logs it (strnvis with VIS_OCTAL).
+
+    >>> print(_escaped("CORP\\müller"))
+    CORP\\m\303\274ller
+    """
+    data = text.encode(errors="surrogateescape")
+    chars = (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in data)
+    return "".join("\\\\" if char == "\\" else char for char in chars)
 
 
 def no_terminal(group: str) -> tuple[str, str]:
@@ -195,6 +222,12 @@ _EXPLANATIONS: Sequence[tuple[re.Pattern[str], str, str]] = (
         re.compile(r"Cannot assign requested address"),
         "This machine does not have the address to listen on for SSH.",
         "Choose another with --ssh-host.",
+    ),
+    (
+        re.compile(r"no hostkeys available|/sshd_config: No such file or directory"),
+        "SSH does not work any more: somebody has removed the bridge's private folder, and with "
+        "it the host key.",
+        "Start the bridge again.",
     ),
     (
         re.compile(r"sshd re-exec requires execution with an absolute path"),

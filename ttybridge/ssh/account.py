@@ -26,6 +26,12 @@ SFTP_SERVERS = (
 NO_SHELLS = ("nologin", "false", "true", "sync", "halt", "shutdown")
 """Names of login shells that run nothing."""
 
+RESTRICTED_SHELLS = (
+    *("rbash", "rksh", "rksh93", "rmksh", "rzsh"),
+    *("lshell", "git-shell", "scponly", "scponlyc", "rssh"),
+)
+"""Names of login shells that run only what they like: no program by its path, so not ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -68,9 +74,9 @@ def own_account(
             f"me:x:{uid()}:{os.getgid()}::/tmp:/bin/bash",
         ) from None
     shell = entry.pw_shell or "/bin/sh"
-    if Path(shell).name in NO_SHELLS or not os.access(shell, os.X_OK):
+    if problem := _shell_problem(shell):
         raise SshdError(
-            f"The shell of the account {entry.pw_name!r} is {shell}, which runs nothing: sshd "
+            f"The shell of the account {entry.pw_name!r} is {shell}, which {problem}: sshd "
             "starts every login with it.",
             hint=f"Give the account another: usermod --shell /bin/bash {entry.pw_name}",
         )
@@ -114,6 +120,18 @@ def find_sshd(program: str, path: str) -> str:
 def find_sftp_server() -> str:
     """Return the path of OpenSSH's sftp-server, empty when there is none."""
     return next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), "")
+
+
+def _shell_problem(shell: str) -> str:
+    """Say what keeps a login shell from running our program, empty when nothing does.
+
+    >>> _shell_problem("/bin/sh"), _shell_problem("/bin/false")
+    ('', 'runs nothing')
+    """
+    name = Path(shell).name
+    if name in RESTRICTED_SHELLS:
+        return "is restricted, and does not run the program that opens the session"
+    return "runs nothing" if name in NO_SHELLS or not os.access(shell, os.X_OK) else ""
 
 
 def _is_locked(name: str, shadow: Path) -> bool:

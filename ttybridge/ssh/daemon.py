@@ -25,13 +25,6 @@ LAST_LINES = 12
 """Lines of sshd's log that travel with an error."""
 
 
-_WITHOUT_FILES = "no hostkeys available -- exiting."
-_FILES_ARE_GONE = (
-    "SSH does not work any more: somebody has removed the bridge's private folder, and with it "
-    "the host key. Start the bridge again."
-)
-
-
 class SshdLog:
     """What sshd says: one line for each login in our log, the last ones kept for errors.
 
@@ -55,9 +48,6 @@ class SshdLog:
         if (folder := missing_folder([text])) and _make_folder(Path(folder)):
             self.has_made_folder = True
             log.info("made %s, which sshd needs", folder)
-            return
-        if text.endswith(_WITHOUT_FILES):
-            log.warning("%s", _FILES_ARE_GONE)
             return
         line = self._logins.feed(text)
         if line is not None:

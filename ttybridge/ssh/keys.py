@@ -9,7 +9,14 @@ from pathlib import Path
 
 import aiohttp
 
-from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser, merge, parse_authorized_keys
+from ttybridge.core.ssh_keys import (
+    AuthorizedKey,
+    GithubUser,
+    KeyFile,
+    leave_out,
+    merge,
+    parse_authorized_keys,
+)
 from ttybridge.errors import SshdError
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -90,26 +97,33 @@ async def collect(
         fetch: Gets the text at an address, and raises SshdError.
 
     Returns:
-        At least one key; where one occurs several times, see `merge`.
+        At least one key; where one occurs several times, see `merge`. A key that a line limits
+        in a way that cannot be kept does not come in by another source either.
 
     Raises:
         SshdError: A source cannot be read or has no usable key, or there is no source.
     """
     entries = list(literal)
     notes: list[str] = []
+    refused: dict[bytes, str] = {}
     for path in files:
         text, warning = await asyncio.to_thread(_read, path)
-        _add(entries, notes, *parse_authorized_keys(text, str(path)), source=str(path))
-        notes += warning
+        found = _usable(parse_authorized_keys(text, str(path)), str(path))
+        entries += found.entries
+        notes += [*_shortened(found.notes, str(path)), *warning]
+        refused |= found.refused
     for user in github_users:
         source = f"GitHub user '{user.name}'"
         text = await fetch(f"{github_url.rstrip('/')}/{user.name}.keys")
-        found, left_out = parse_authorized_keys(text, source)
-        found = [replace(e, read_only=e.read_only or user.read_only) for e in found]
-        _add(entries, notes, found, left_out, source=source)
+        found = _usable(parse_authorized_keys(text, source), source)
+        entries += [replace(e, read_only=e.read_only or user.read_only) for e in found.entries]
+        notes += _shortened(found.notes, source)
+        refused |= found.refused
     if not (files or literal or github_users) and default_file is not None:
-        found, notes = await asyncio.to_thread(_read_default, default_file)
-        entries += found
+        own, notes = await asyncio.to_thread(_read_default, default_file)
+        entries += own
+    entries, left_out = leave_out(entries, refused)
+    notes += _shortened(left_out, "Other places")
     if not entries:
         raise _nothing(notes)
     return Collected(tuple(merge(entries)), tuple(notes))
@@ -176,30 +190,22 @@ def _read_default(path: Path) -> tuple[list[AuthorizedKey], list[str]]:
         text, warning = _read(path)
     except SshdError as error:
         return [], [error.message]
-    entries, left_out = parse_authorized_keys(text, str(path))
-    return entries, _shortened(left_out, str(path)) + warning
+    found = parse_authorized_keys(text, str(path))
+    return list(found.entries), _shortened(found.notes, str(path)) + warning
 
 
-def _add(
-    entries: list[AuthorizedKey],
-    notes: list[str],
-    found: Sequence[AuthorizedKey],
-    left_out: Sequence[str],
-    *,
-    source: str,
-) -> None:
-    """Add what was found in a source that somebody asked for.
+def _usable(found: KeyFile, source: str) -> KeyFile:
+    """Return what was found in a source that somebody asked for.
 
     Raises:
         SshdError: There is no usable key in it.
     """
-    if not found:
+    if not found.entries:
         message = "\n".join(
-            [f"{source} has no key that can be used.", *_shortened(left_out, source)]
+            [f"{source} has no key that can be used.", *_shortened(found.notes, source)]
         )
         raise SshdError(message, hint=_OTHER_WAY)
-    entries += found
-    notes += _shortened(left_out, source)
+    return found
 
 
 def _shortened(left_out: Sequence[str], source: str) -> list[str]:
