@@ -466,7 +466,7 @@ TRAPS = [
         "what was named is no sshd",
         lambda machine: machine,
         "sshd did not start.",
-        "",
+        "Another is named with --sshd PROGRAM.",
         options=("--sshd", "/bin/true"),
     ),
     Trap(

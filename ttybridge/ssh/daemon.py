@@ -60,7 +60,8 @@ class SshdLog:
         if known is not None:
             return SshdError(known[0], hint=known[1])
         said = "Its last lines:\n" + "\n".join(lines) if lines else "It said nothing."
-        return SshdError(f"{what} {said}")
+        hint = "" if lines else "Is it OpenSSH's sshd? Another is named with --sshd PROGRAM."
+        return SshdError(f"{what} {said}", hint=hint)
 
 
 class Daemon:
