@@ -182,6 +182,16 @@ def test_sshd_is_installed_for_ssh_alone_and_its_own_service_left_off(machine: M
     assert "systemctl unmask" in text
 
 
+def test_the_tests_need_sshd_without_being_asked(machine: Machine) -> None:
+    script = machine[0] / "scripts/setup.sh"
+    script.write_text(script.read_text().replace("/usr/sbin/sshd", "/no/such/sshd"))
+    add_python(machine, "python3.11", 11)
+    status, text = setup(machine, "test")
+    assert status == 0, text
+    (missing,) = (line for line in text.splitlines() if line.startswith("Not installed:"))
+    assert "openssh-server" in missing
+
+
 def test_a_failing_apt_is_quoted_and_the_program_named(machine: Machine) -> None:
     add_python(machine, "python3.12", 12)
     (machine[1] / "id").unlink()

@@ -190,6 +190,8 @@ def test_a_block_pins_the_host_key_and_names_what_it_needs() -> None:
     assert "StrictHostKeyChecking yes" in lines
     assert "HostKeyAlias box" in lines
     assert "IdentitiesOnly yes" in lines
+    # A user's own settings, which come later, cannot have the server change what is pinned.
+    assert "UpdateHostKeys no" in lines
     assert "UserKnownHostsFile /home/a/.config/ttybridge/ssh/known_hosts" in lines
     assert "ProxyCommand /usr/bin/python3 -I -m ttybridge proxy https://box.example" in lines
 

@@ -233,6 +233,8 @@ def test_everything_wrong_is_reported_at_once() -> None:
         (["--resume", "nan"], "--resume"),
         (["--window", "1"], "--window"),
         (["--backlog", "-4M"], "--backlog"),
+        (["--ssh-port", "22"], "--ssh-port has no effect without --ssh"),
+        (["--no-ssh-sftp"], "--no-ssh-sftp has no effect without --ssh"),
         (["--wait"], "--wait needs a command"),
         (["--"], "After -- a command is needed"),
         (["--exclusive", "--", "htop"], "--exclusive is about tmux"),
@@ -253,6 +255,13 @@ def test_a_wrong_option_gets_one_sentence_that_names_it(argv: list[str], part: s
     assert len(found) == 1
     assert part in found[0]
     assert found[0].endswith((".", "?", "%", "-")) or "ttybridge --" in found[0]
+
+
+def test_a_host_key_comes_from_one_place() -> None:
+    secret = {"TTYBRIDGE_HOST_KEY_SECRET": "correct horse battery staple"}
+    (found,) = problems(["--ssh", "--state-dir", "/state"], secret)
+    assert found.startswith("--state-dir and TTYBRIDGE_HOST_KEY_SECRET both say")
+    assert secret["TTYBRIDGE_HOST_KEY_SECRET"] not in found
 
 
 def test_a_flag_for_the_token_is_refused_without_repeating_the_token() -> None:

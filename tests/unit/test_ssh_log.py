@@ -238,6 +238,12 @@ def test_connections_that_overlap_keep_their_keys_apart() -> None:
     assert f"{PEER}; keys tried: {KEYS[1]}, {KEYS[3]}" in second.text
 
 
+def test_a_connection_that_is_over_leaves_nothing_to_the_next_from_its_port() -> None:
+    first, second = said([failed(KEYS[1]), closed(), failed(KEYS[2]), closed()])
+    assert f"keys tried: {KEYS[1]}" in first.text
+    assert second.text.endswith(f"keys tried: {KEYS[2]}")
+
+
 def test_the_reason_of_one_user_is_not_told_of_another() -> None:
     lines = [
         "User nobody from 10.0.0.9 not allowed because not listed in AllowUsers",
@@ -511,6 +517,8 @@ def test_the_last_trap_counts_and_unknown_lines_are_not_explained() -> None:
 def test_the_missing_folder_and_a_taken_port_are_recognised() -> None:
     assert ssh_log.missing_folder(["a", TRAPS[0][0], "b"]) == "/run/sshd"
     assert ssh_log.missing_folder(["a"]) == ""
+    # A stranger's words make no folder.
+    assert ssh_log.missing_folder([f"Invalid user {TRAPS[0][0]} from {PEER}"]) == ""
     taken = "Bind to port 2222 on 127.0.0.1 failed: Address already in use."
     assert ssh_log.says_port_is_taken([taken, "Cannot bind any address."])
     assert not ssh_log.says_port_is_taken([TRAPS[7][0]])

@@ -47,6 +47,11 @@ ALWAYS = {
     "GatewayPorts": "no",
     "PidFile": "none",
     "LogLevel": "VERBOSE",
+    "LoginGraceTime": "20",
+    "MaxStartups": "100:30:200",
+    "MaxSessions": "100",
+    "ClientAliveInterval": "15",
+    "ClientAliveCountMax": "4",
 }
 
 

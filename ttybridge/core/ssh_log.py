@@ -58,6 +58,7 @@ _TIMEOUT = re.compile(
 _NOISE = re.compile(
     # The course of a connection
     r"Connection |Postponed |Accepted (?:key|certificate) |Starting session|Close session"
+    r"|subsystem request for "
     r"|Received disconnect|Disconnected from |Transferred:|Closing connection to"
     r"|User child is on pid |Root login accepted |Read error from |Timeout, client not responding"
     # Strangers, and clients that do not fit

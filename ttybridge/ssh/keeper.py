@@ -185,6 +185,7 @@ class Keeper:
             self._reap()
             ours, _ = self._split()
             if not ours:
+                self._reap()  # one may have ended since
                 return
             waited_s = time.monotonic() - began
             if waited_s > GRACE_S:
