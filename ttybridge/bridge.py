@@ -29,6 +29,7 @@ from ttybridge.model import End, Mode
 from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.hub import Hub, Terminals
 from ttybridge.sessions.tmux import TmuxTerminals
+from ttybridge.ssh.account import own_account
 from ttybridge.web.assets import load_page
 from ttybridge.web.server import serve
 
@@ -166,6 +167,8 @@ class Bridge:
                 make_key=lambda: secrets.token_urlsafe(24),
             )
             stack.push_async_callback(hub.close)
+            if config.ssh:
+                own_account()  # before tmux starts the account's shell, which may run nothing
             notes = await hub.start()
             sshd = None
             if config.ssh:

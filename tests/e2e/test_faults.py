@@ -161,8 +161,9 @@ async def test_a_command_to_a_hung_server_ends_at_its_deadline_and_leaves_nothin
 ) -> None:
     control = control_of(tmux, deadline_s=0.5)
     argv = control.target.source_stdin() if size_bytes else control.target.has_session()
-    assert (await control.run(argv)).status == 0
     before = held()
+    assert (await control.run(argv)).status == 0
+    await eventually(lambda: held() == before, f"back at {before} after an answer")
     server.hang()
     async with asyncio.timeout(10):
         with pytest.raises(TerminalError, match=r"did not answer within .* `tmux kill-server`"):
