@@ -207,8 +207,8 @@ async def test_without_a_key_it_says_so() -> None:
         "ssh-rsa AAAAB3NzaC1yc2E=",
         "ssh-dss AAAA",
         "sk-ssh-ed25519@openssh.com AAAA",
-        f"restrict {KEY.line}",
-        f'command="id" {KEY.line}',
+        pytest.param(f"restrict {KEY.line}", id="restrict"),
+        pytest.param(f'command="id" {KEY.line}', id="command"),
         "x",
     ],
 )
@@ -221,7 +221,13 @@ async def test_a_key_of_another_type_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["ssh-ed25519", "ssh-ed25519 AAAA", "ssh-ed25519 !!!", KEY.line[:-10]]
+    "key",
+    [
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        "ssh-ed25519 !!!",
+        pytest.param(KEY.line[:-10], id="cut off"),
+    ],
 )
 async def test_a_damaged_key_is_refused_and_not_repeated(key: str) -> None:
     async with serving() as server:
