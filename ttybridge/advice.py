@@ -3,7 +3,7 @@
 import ipaddress
 
 from ttybridge.config import Config
-from ttybridge.core.origin import parse_origin
+from ttybridge.core.authority import parse_origin
 
 
 def advice(config: Config) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ export class Connection {
   constructor(
     private readonly page: URL,
     private readonly handlers: ConnectionHandlers,
+    /** Sent with each request where there are no cookies; else empty. */
+    private readonly credential = "",
   ) {
     addEventListener("online", this.#hurry);
     addEventListener("pageshow", this.#hurry);
@@ -114,7 +116,8 @@ export class Connection {
   };
 
   #try(): void {
-    this.#drop();
+    // Not a goodbye: a try that is given up may have brought us back already, unknown to us.
+    this.#drop(false);
     this.handlers.state({ kind: "opening", isFirst: !this.#wasJoined });
     const address = new URL("tty/", this.page);
     const socket = io(address.origin, {
@@ -125,7 +128,10 @@ export class Connection {
       reconnection: false,
       forceNew: true,
       timeout: CONNECT_TIMEOUT_MS,
-      extraHeaders: { "X-TTYBridge-Client": "page" },
+      // Browsers send headers with polling alone. ngrok's free addresses answer with a page of their
+      // own unless the second is there, or the cookie that the page's button has set.
+      extraHeaders: { "X-TTYBridge-Client": "page", "ngrok-skip-browser-warning": "1" },
+      query: this.credential === "" ? {} : { token: this.credential },
       auth: (send) => send({ ...this.handlers.hello() }),
     });
     this.#socket = socket;
@@ -158,7 +164,7 @@ export class Connection {
 
   #wait(hint: string): void {
     const wasSteady = this.#isJoined && performance.now() - this.#joinedAt > STEADY_AFTER_MS;
-    this.#drop();
+    this.#drop(false);
     if (!this.#wanted) return;
     if (wasSteady) this.#attempt = 0;
     const delay = retryDelay(this.#attempt, Math.random());

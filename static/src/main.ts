@@ -1,5 +1,6 @@
 /** Puts the page together: terminal, session, status, settings, keys. */
 
+import { takeCredential } from "./credential.ts";
 import { byId, onPress } from "./dom.ts";
 import { type Ending, endingOf, endingOfRefusal, FORBIDDEN, SIGNED_OUT } from "./endings.ts";
 import {
@@ -49,6 +50,8 @@ const theme = new Theme((name) => {
   byId("theme-switch").setAttribute("aria-pressed", String(name === "dark"));
 });
 
+const credential = takeCredential();
+byId("sign-out").hidden = credential !== "";
 followVisualViewport();
 document.documentElement.dataset["theme"] = theme.name;
 
@@ -95,7 +98,7 @@ const session: Session = new Session(new URL(document.baseURI), view.ownSize, {
     else if (link.kind === "signed-out") end("signed-out", "Signed out", SIGNED_OUT, () => location.reload());
     else panel.hide();
   },
-});
+}, credential);
 
 function end(state: "ended" | "refused" | "signed-out", words: string, ending: Ending, again: () => void): void {
   status.show({ state, words });

@@ -62,14 +62,19 @@ export class Session {
     page: URL,
     size: WindowSize,
     private readonly handlers: SessionHandlers,
+    credential = "",
   ) {
     this.#ownSize = clampSize(size);
-    this.#connection = new Connection(page, {
-      hello: () => this.#hello(),
-      event: (name, args) => this.#onEvent(name, args),
-      drained: () => this.#flush(),
-      state: (state) => this.#onLink(state),
-    });
+    this.#connection = new Connection(
+      page,
+      {
+        hello: () => this.#hello(),
+        event: (name, args) => this.#onEvent(name, args),
+        drained: () => this.#flush(),
+        state: (state) => this.#onLink(state),
+      },
+      credential,
+    );
   }
 
   /** Output bytes taken in: the position in the stream. */

@@ -18,7 +18,8 @@ export function whenBack(page: URL, isWaiting: () => boolean, action: () => void
 
 async function answers(address: URL): Promise<boolean> {
   try {
-    const { ok } = await fetch(address, { cache: "no-store", credentials: "omit" });
+    const headers = { "ngrok-skip-browser-warning": "1" };
+    const { ok } = await fetch(address, { cache: "no-store", credentials: "omit", headers });
     return ok;
   } catch {
     return false;

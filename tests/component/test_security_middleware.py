@@ -61,6 +61,7 @@ class Site:
     port: int
     gate: Gate
     throttle: Throttle
+    credentials: Credentials
     now: float = 1_800_000_000.0
     ended: list[str] = field(default_factory=list)
     reached: list[str] = field(default_factory=list)
@@ -106,6 +107,9 @@ class Site:
         return "Cookie: " + answer["set-cookie"].partition(";")[0]
 
 
+PAGE = b"<html><head><title>t</title></head>the page</html>"
+"""What stands for the page where a link for a frame is opened."""
+
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
 
@@ -125,8 +129,8 @@ async def running(
 
         options.setdefault("public_files", frozenset({"/style-1a.css"}))
         policy = SecurityPolicy(port=port, **options)
-        gate = Gate(policy, access, throttle, login_page, lambda: site.now, on_logout)
-        site = Site(port, gate, throttle)
+        gate = Gate(policy, access, throttle, login_page, lambda: site.now, on_logout, PAGE)
+        site = Site(port, gate, throttle, access)
         app = application(site, policy)
         runner = gate.runner(app)
         await runner.setup()

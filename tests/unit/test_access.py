@@ -169,7 +169,7 @@ def decide(request: RequestFacts, access: Credentials | None = None) -> Decision
 
 def test_each_credential_lets_its_owner_in() -> None:
     access = credentials()
-    cookie = access.issue_cookie(Role.EDITOR, NOW)
+    cookie = access.issue_cookie(Role.EDITOR, NOW, "localhost:8080")
     page = replace(OWN, origins=("http://localhost:8080",))
     for request, via in (
         (replace(OWN, header_tokens=(TOKEN,)), "header"),
@@ -198,7 +198,7 @@ def test_every_wrong_form_gets_the_same_answer() -> None:
 
 def test_a_wrong_token_is_not_made_good_by_what_else_is_sent() -> None:
     access = credentials()
-    cookie = access.issue_cookie(Role.OWNER, NOW)
+    cookie = access.issue_cookie(Role.OWNER, NOW, "localhost:8080")
     page = replace(OWN, origins=("http://localhost:8080",), cookies=(cookie,))
     assert decide(page, access).status == 200
     for request in (

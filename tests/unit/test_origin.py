@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttybridge.core.origin import (
-    Authority,
-    RequestFacts,
-    SecurityPolicy,
-    Tunnel,
-    check_host,
-    check_origin,
-    parse_origin,
-)
+from ttybridge.core.authority import Authority, parse_origin
+from ttybridge.core.origin import RequestFacts, SecurityPolicy, Tunnel, check_host, check_origin
 from ttybridge.errors import AccessDenied, ConfigError
 
 POLICY = SecurityPolicy(
@@ -25,7 +18,8 @@ POLICY = SecurityPolicy(
     public_files=frozenset({"/style.css"}),
 )
 PROXIED = replace(POLICY, trusted_proxies=("127.0.0.1", "10.0.0.0/8", "2001:db8::/32"))
-TUNNELLED = replace(POLICY, tunnels=(Tunnel(Authority("abc.tunnel.example"), "https"),))
+TUNNEL = Tunnel(Authority("abc.tunnel.example"), "https", adds_client_address=True)
+TUNNELLED = replace(POLICY, tunnels=(TUNNEL,))
 
 
 def facts(host: str = "localhost:8080", **fields: Any) -> RequestFacts:
@@ -368,6 +362,12 @@ def test_a_tunnel_tells_scheme_and_name_and_the_last_hop_tells_the_client() -> N
     assert status_of(replace(request, origins=("https://abc.tunnel.example",)), TUNNELLED) == 200
     assert status_of(replace(request, origins=("http://abc.tunnel.example",)), TUNNELLED) == 403
     assert status_of(request) == 421
+
+
+def test_a_tunnel_that_adds_no_address_is_believed_none() -> None:
+    raw = replace(POLICY, tunnels=(replace(TUNNEL, adds_client_address=False),))
+    request = facts("abc.tunnel.example", forwarded_for=("203.0.113.9",))
+    assert seen(request, raw) == ("https", "abc.tunnel.example", "127.0.0.1")
 
 
 def test_forwarded_for_counts_at_the_tunnels_name_and_from_this_machine_only() -> None:

@@ -10,15 +10,19 @@ from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
 
+from ttybridge.core.links import Link, Links
 from ttybridge.core.origin import (
     HEALTH,
     LOGIN,
+    PAGE,
     RequestFacts,
     SecurityPolicy,
     Seen,
     check_host,
     check_origin,
+    seen_through_frame,
 )
+from ttybridge.core.proxied import METHODS as PROXIED_METHODS
 from ttybridge.errors import AccessDenied
 from ttybridge.model import Role
 
@@ -30,6 +34,9 @@ CLOCK_SLACK_S = 300
 
 MAX_COOKIE_CHARS = 512
 """Longest cookie value that is looked at; ours have about 130 characters."""
+
+BEARER = "bearer"
+"""What the value of a cookie is for that is sent as a token: to no place of its own."""
 
 MAX_COOKIES = 8
 """Cookies of our name that are tried: other paths of the same host may have set some, too."""
@@ -86,19 +93,24 @@ class Principal:
 
 
 class Credentials:
-    """The token, and the cookies that stand for it.
+    """The token, the cookies that stand for it, and the links that are open.
 
     Cookies are signed with a key made from the token: they outlive a restart with the same token
-    and die with it. Nothing is stored but the logouts of this run.
+    and die with it. Nothing is stored but the logouts and links of this run. The value of a cookie
+    counts as a token, too: where there are no cookies, its holder sends it as one.
 
     Args:
         token: The token; None when no credential is asked for (--no-auth).
         new_id: Makes a random session id; `secrets.token_urlsafe` outside of tests.
+
+    Attributes:
+        links: The links that let somebody in.
     """
 
     def __init__(self, token: str | None, *, new_id: Callable[[], str]) -> None:
         self._digest = None if token is None else _digest(token)
         self._new_id = new_id
+        self.links = Links(new_id)
         key = new_id() if token is None else f"cookie key of {token}"
         # The time is part of what is signed, and not itsdangerous' timestamp, because that reads
         # the clock by itself.
@@ -127,24 +139,49 @@ class Credentials:
             return None
         return Principal("token", Role.OWNER, via)
 
-    def issue_cookie(self, role: Role, now: float) -> str:
-        """Return the value of a fresh session cookie; `now` is in seconds since 1970."""
-        return self._signer.dumps({"id": self._new_id(), "role": role.value, "at": int(now)})
+    def issue_cookie(self, role: Role, now: float, place: str = "") -> str:
+        """Return the value of a fresh session cookie.
 
-    def check_cookie(self, value: str, now: float) -> Principal | None:
-        """Return who a cookie belongs to; None if it is forged, too old or logged out."""
+        Args:
+            role: What its holder may do.
+            now: Seconds since 1970.
+            place: Host and port that it is for. A browser sends it to whoever has that name later,
+                who can do nothing with it under another. BEARER for one that is sent as a token.
+        """
+        content = {"id": self._new_id(), "role": role.value, "at": int(now), "for": place}
+        return self._signer.dumps(content)
+
+    def check_cookie(
+        self,
+        value: str,
+        now: float,
+        place: str | None = "",
+        *,
+        via: Literal["cookie", "header", "query"] = "cookie",
+    ) -> Principal | None:
+        """Return who a cookie belongs to; None if it is forged, too old or logged out.
+
+        Args:
+            value: Its value.
+            now: Seconds since 1970.
+            place: What it has to be for; None for anything.
+            via: How it came.
+        """
         if self.is_open or len(value) > MAX_COOKIE_CHARS:
             return None
         try:
             content = self._signer.loads(value)
             session_id, role, at = content["id"], Role(content["role"]), float(content["at"])
+            made_for = content["for"]
         except (BadData, KeyError, TypeError, ValueError):
+            return None
+        if place is not None and made_for != place:
             return None
         if not -CLOCK_SLACK_S <= now - at <= COOKIE_MAX_AGE_S:
             return None
         if session_id in self._revoked or at < self._not_before:
             return None
-        return Principal(session_id, role, "cookie")
+        return Principal(session_id, role, via)
 
     def revoke(self, session_id: str, now: float) -> None:
         """End a cookie's session for the rest of this run.
@@ -181,6 +218,8 @@ class Decision:
     """Where it is addressed to; None when the Host is refused."""
     is_failed_try: bool = False
     """Whether a wrong token was presented."""
+    link: Link | None = None
+    """The link that the request wants to open; it is not used yet, or refused."""
 
     @property
     def is_allowed(self) -> bool:
@@ -191,6 +230,9 @@ class Decision:
 NO_CREDENTIAL = "A valid token is needed. Open the link that ttybridge printed when it started."
 """Said for a missing, wrong, old or malformed credential alike."""
 
+OLD_LINK = "This link has been used, or is too old. Get a new one with: ttybridge link"
+"""Said for a link that was one."""
+
 
 def authorize(
     facts: RequestFacts, policy: SecurityPolicy, credentials: Credentials, now: float
@@ -199,7 +241,11 @@ def authorize(
 
     A token that was presented and is wrong refuses the request, whatever else came with it: who
     presents a token asks to be judged by it, and a wrong one must not look right because the
-    browser had a cookie. The cookie counts when no token was presented.
+    browser had a cookie. The cookie counts when no token was presented. A link that is used up is
+    no wrong token: the browser that used it may open it again, and its cookie counts.
+
+    A link for a frame is looked at before everything else. It stands for the place that the frame
+    is in, and that the bridge cannot know: a notebook's proxy under a name of its own.
 
     Args:
         facts: The request.
@@ -207,6 +253,8 @@ def authorize(
         credentials: What is accepted.
         now: Seconds since 1970.
     """
+    if framed := _framed_link(facts, policy, credentials, now):
+        return framed
     try:
         seen = check_host(facts, policy)
     except AccessDenied as error:
@@ -221,13 +269,53 @@ def authorize(
     if facts.path in (HEALTH, LOGIN) or facts.path in policy.public_files:
         return Decision(200, seen=seen)
     has_token = bool(facts.header_tokens or facts.query_tokens)
-    principal = _by_token(facts, credentials) if has_token else _by_cookie(facts, credentials, now)
+    if facts.links and not has_token and (facts.method, facts.path) == ("GET", PAGE):
+        return _by_link(facts, credentials, seen, now)
+    by_token = _by_token(facts, credentials, now) if has_token else None
+    # Below an app, a header with a token that is not ours is the app's, and the cookie counts.
+    looks_for_cookie = not has_token or (facts.is_proxied and by_token is None)
+    principal = _by_cookie(facts, credentials, seen, now) if looks_for_cookie else by_token
     if principal is None:
         return Decision(401, NO_CREDENTIAL, seen=seen, is_failed_try=has_token)
     return Decision(200, principal=principal, seen=seen)
 
 
+def _by_link(facts: RequestFacts, credentials: Credentials, seen: Seen, now: float) -> Decision:
+    found = credentials.links.find(facts.links[0], now) if len(facts.links) == 1 else None
+    if found is not None:
+        return Decision(200, seen=seen, link=found)
+    if principal := _by_cookie(facts, credentials, seen, now):
+        return Decision(200, principal=principal, seen=seen)
+    if all(credentials.links.known(text) for text in facts.links):
+        return Decision(401, OLD_LINK, seen=seen)
+    return Decision(401, NO_CREDENTIAL, seen=seen, is_failed_try=True)
+
+
+_SHOWN = ("", "document", "iframe", "frame")
+"""Sec-Fetch-Dest of what a person sees."""
+
+
+def _framed_link(
+    facts: RequestFacts, policy: SecurityPolicy, credentials: Credentials, now: float
+) -> Decision | None:
+    """Return the decision about a visit by a link for a frame; None when it is no such visit."""
+    if (facts.method, facts.path, len(facts.links)) != ("GET", PAGE, 1) or facts.is_upgrade:
+        return None
+    if facts.fetch_mode not in ("", "navigate") or facts.fetch_dest not in _SHOWN:
+        return None  # a script of another page, say; some proxies leave both out
+    text = facts.links[0]
+    link = credentials.links.known(text)
+    seen = seen_through_frame(facts, policy) if link and link.is_framed else None
+    if link is None or seen is None:
+        return None
+    if credentials.links.find(text, now) is not None:
+        return Decision(200, seen=seen, link=link)
+    return Decision(401, OLD_LINK, seen=seen, link=link)
+
+
 def _check_shape(facts: RequestFacts) -> None:
+    if facts.is_proxied and facts.method in PROXIED_METHODS:
+        return  # the app has limits of its own
     if facts.method not in METHODS:
         raise AccessDenied("This method is not used here.", status=405)
     limit = MAX_LOGIN_BYTES if facts.path == LOGIN else MAX_BODY_BYTES
@@ -235,14 +323,21 @@ def _check_shape(facts: RequestFacts) -> None:
         raise AccessDenied(f"The request is larger than {limit} bytes.", status=413)
 
 
-def _by_token(facts: RequestFacts, credentials: Credentials) -> Principal | None:
-    found = [credentials.check_token(token, via="header") for token in facts.header_tokens]
-    found += [credentials.check_token(token, via="query") for token in facts.query_tokens]
+def _by_token(facts: RequestFacts, credentials: Credentials, now: float) -> Principal | None:
+    def check(token: str, via: Literal["header", "query"]) -> Principal | None:
+        return credentials.check_token(token, via=via) or credentials.check_cookie(
+            token, now, BEARER, via=via
+        )
+
+    found = [check(token, "header") for token in facts.header_tokens]
+    found += [check(token, "query") for token in facts.query_tokens]
     return None if None in found else found[0]
 
 
-def _by_cookie(facts: RequestFacts, credentials: Credentials, now: float) -> Principal | None:
+def _by_cookie(
+    facts: RequestFacts, credentials: Credentials, seen: Seen, now: float
+) -> Principal | None:
     for value in facts.cookies[:MAX_COOKIES]:
-        if principal := credentials.check_cookie(value, now):
+        if principal := credentials.check_cookie(value, now, seen.place):
             return principal
     return None

@@ -10,100 +10,23 @@ SameSite cookies alone do not tell them apart.
 import re
 from dataclasses import dataclass, field
 from ipaddress import (
-    IPv4Address,
     IPv4Network,
-    IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
-from typing import Self
 
+from ttybridge.core.authority import DEFAULT_PORTS, Authority, parse_address, parse_origin
 from ttybridge.errors import AccessDenied, ConfigError
 
 PAGE, LOGIN, LOGOUT, HEALTH = "/", "/login", "/logout", "/healthz"
 """Local paths (base path removed) that have rules of their own."""
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-"""Ports that a browser leaves out of Host and Origin (RFC 9110, 4.2)."""
 
-_AUTHORITY = re.compile(
-    r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?)(?::(\d{1,5}))?"
-)
-_ORIGIN = re.compile(r"(https?)://(.+)")
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 _NOT_SERVED = (
     "This host name is not served here. The owner can add it with the option --allow-host NAME."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """The host and port that a URL or a Host header names."""
-
-    host: str
-    """Name or address in lower case; IPv6 without brackets, in its shortest form."""
-    port: int | None = None
-    """1 to 65535; None when none is written."""
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Read `host` or `host:port`; None when it is malformed.
-
-        >>> Authority.parse("[::0001]:8080")
-        Authority(host='::1', port=8080)
-        >>> Authority.parse("user@host") is None
-        True
-        """
-        match = _AUTHORITY.fullmatch(text.lower())
-        if match is None or not text.isascii():
-            return None
-        host, digits = match[1], match[2]
-        if host.startswith("["):
-            try:
-                host = IPv6Address(host[1:-1]).compressed
-            except ValueError:
-                return None
-        port = int(digits) if digits else None
-        if port is not None and not 1 <= port <= 65535:
-            return None
-        return cls(host, port)
-
-    def with_port(self, scheme: str) -> "Authority":
-        """Return the same host with its port written out, taken from `scheme` if absent."""
-        return Authority(self.host, self.port or DEFAULT_PORTS[scheme])
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port is None else f"{host}:{self.port}"
-
-
-def parse_origin(text: str) -> tuple[str, Authority] | None:
-    """Split an Origin into scheme and authority with its port; None when it is malformed.
-
-    >>> parse_origin("https://a.example")
-    ('https', Authority(host='a.example', port=443))
-    """
-    match = _ORIGIN.fullmatch(text.lower()) if text.isascii() else None
-    authority = Authority.parse(match[2]) if match else None
-    if match is None or authority is None:
-        return None
-    return match[1], authority.with_port(match[1])
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Read an IP address; an IPv4 address inside IPv6 comes back as IPv4, anything else as None.
-
-    >>> parse_address("::ffff:127.0.0.1")
-    IPv4Address('127.0.0.1')
-    """
-    try:
-        address = ip_address(text.strip().strip("[]"))
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +37,9 @@ class Tunnel:
     """Its name, with a port when the public address has one."""
     scheme: str = "https"
     """Scheme of the public address: what browsers put into Origin."""
+    adds_client_address: bool = False
+    """Whether its end puts the client's address last in X-Forwarded-For, as a web server does;
+    others pass on what the client wrote there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +62,8 @@ class SecurityPolicy:
     """Origins that may show the page in a frame; empty forbids framing."""
     base_path: str = ""
     """Path that a proxy puts in front of every address, `/a/b`; empty for none."""
+    proxied_ports: tuple[range, ...] = ()
+    """Ports whose web apps are served below `/proxy/`."""
     public_files: frozenset[str] = frozenset()
     """Local paths of built page files that need no credential, such as `/style-1a2b.css`."""
     tunnels: tuple[Tunnel, ...] = ()
@@ -208,6 +136,13 @@ class SecurityPolicy:
                 return tunnel
         return None
 
+    def is_tunnel_origin(self, origin: tuple[str, Authority] | None) -> bool:
+        """Tell whether an Origin is the page at the public address of an open tunnel."""
+        return any(
+            origin == (tunnel.scheme, tunnel.authority.with_port(tunnel.scheme))
+            for tunnel in self.tunnels
+        )
+
     def trusts(self, peer: str) -> bool:
         """Tell whether X-Forwarded headers from this peer are believed."""
         address = parse_address(peer)
@@ -250,10 +185,14 @@ class RequestFacts:
     """Whether it has X-TTYBridge-Client; a foreign page would have to ask first (OPTIONS)."""
     content_length: int = 0
     """Announced size of the body in bytes; 0 when none is announced."""
+    is_proxied: bool = False
+    """Whether it is for another web app of this machine, below `/proxy/`."""
     header_tokens: tuple[str, ...] = ()
     """Tokens of Authorization: Bearer and X-Colab-Runtime-Proxy-Token."""
     query_tokens: tuple[str, ...] = ()
     """Tokens of the query parameters."""
+    links: tuple[str, ...] = ()
+    """Texts of links in the query."""
     cookies: tuple[str, ...] = ()
     """Values of the session cookie."""
 
@@ -268,6 +207,11 @@ class Seen:
     """Host and port, as the client's address bar has them."""
     address: str
     """Address of the client, for slowing down guesses; empty when unknown."""
+
+    @property
+    def place(self) -> str:
+        """Host and port, the port written out: what a cookie is for."""
+        return str(self.authority.with_port(self.scheme))
 
 
 def check_host(facts: RequestFacts, policy: SecurityPolicy) -> Seen:
@@ -298,11 +242,25 @@ def check_host(facts: RequestFacts, policy: SecurityPolicy) -> Seen:
             if authority is None or not policy.allows(authority):
                 raise AccessDenied(_NOT_SERVED, status=421)
             tunnel = policy.tunnel(authority)
-    elif tunnel and peer is not None and peer.is_loopback:
+    elif tunnel and tunnel.adds_client_address and peer is not None and peer.is_loopback:
         address = _last(facts.forwarded_for) or address
     if tunnel:
         scheme = tunnel.scheme
     return Seen(scheme, authority, address[:64])
+
+
+def seen_through_frame(facts: RequestFacts, policy: SecurityPolicy) -> Seen | None:
+    """Return where the visit of a frame is addressed to, whatever the name; None when malformed.
+
+    The platform's proxy in front has a name that only the browser knows, and may say which scheme.
+    """
+    authority = Authority.parse(facts.hosts[0]) if len(facts.hosts) == 1 else None
+    if authority is None or not facts.is_origin_form:
+        return None
+    proto = _last(facts.forwarded_proto).lower()
+    tunnel = policy.tunnel(authority)
+    known = tunnel.scheme if tunnel else facts.scheme
+    return Seen(proto if proto in DEFAULT_PORTS else known, authority, facts.peer[:64])
 
 
 def _last(values: tuple[str, ...]) -> str:
@@ -327,7 +285,7 @@ def check_origin(
     if site not in ("", "same-origin", "none") and not _is_page_visit(facts, policy):
         raise AccessDenied("Another website asked for this.", status=403)
     if facts.origins:
-        _check_sent_origin(facts, seen, site)
+        _check_sent_origin(facts, policy, seen, site)
     elif not _may_lack_origin(facts, policy, site, is_open=is_open):
         raise AccessDenied("The request does not say which page sent it (Origin).", status=403)
 
@@ -342,17 +300,19 @@ def _is_page_visit(facts: RequestFacts, policy: SecurityPolicy) -> bool:
     )
 
 
-def _check_sent_origin(facts: RequestFacts, seen: Seen, site: str) -> None:
+def _check_sent_origin(facts: RequestFacts, policy: SecurityPolicy, seen: Seen, site: str) -> None:
     own = (seen.scheme, seen.authority.with_port(seen.scheme))
     if len(facts.origins) == 1:
-        if parse_origin(facts.origins[0]) == own:
+        origin = parse_origin(facts.origins[0])
+        # A tunnel may rewrite Host, and leaves Origin: what it says then is our page, too.
+        if origin == own or policy.is_tunnel_origin(origin):
             return
         # Under Referrer-Policy: no-referrer a browser sends `null` with a form, its own too (Fetch
         # standard, "append a request Origin header"). A sandboxed frame has Sec-Fetch-Site:
         # cross-site. Over plain http there is no Sec-Fetch-Site; the token in the form decides.
         is_login = facts.path == LOGIN and site in ("", "same-origin")
-        is_logout = facts.path == LOGOUT and site == "same-origin"
-        if facts.origins[0] == "null" and facts.method == "POST" and (is_login or is_logout):
+        is_own = (facts.path == LOGOUT or facts.is_proxied) and site == "same-origin"
+        if facts.origins[0] == "null" and facts.method == "POST" and (is_login or is_own):
             return
     raise AccessDenied("The request comes from another website (Origin).", status=403)
 

@@ -6,7 +6,7 @@ once, because behind a tunnel everybody may share one address.
 
 from collections import OrderedDict
 
-from ttybridge.core.origin import parse_address
+from ttybridge.core.authority import parse_address
 
 FIRST_DELAY_S = 0.1
 """Wait after the first wrong token: a person who mistypes does not notice it."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ttybridge.core.origin import SecurityPolicy, parse_origin
+from ttybridge.core.authority import parse_origin
+from ttybridge.core.origin import SecurityPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,15 @@ def security_headers(policy: SecurityPolicy) -> dict[str, str]:
     if not policy.frame_origins:
         headers["X-Frame-Options"] = "DENY"
     return headers
+
+
+def framed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what differs for the page in a frame that a link was made for.
+
+    Only who has the link can put the page into a frame: nobody is led to click in it unawares.
+    """
+    policy, _, _ = headers["Content-Security-Policy"].rpartition("; frame-ancestors ")
+    return {"Content-Security-Policy": policy}
 
 
 def shown(text: str) -> str:

@@ -5,9 +5,13 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ttybridge.core.origin import RequestFacts, SecurityPolicy
+from ttybridge.core.proxied import proxied_port
 
 QUERY_NAMES = ("token", "colab-runtime-proxy-token")
 """Query parameters that carry the token: our link, and `colab console`."""
+
+LINK_NAMES = ("link",)
+"""Query parameter, and field of the login form, that carries a link's text."""
 
 COLAB_HEADER = "X-Colab-Runtime-Proxy-Token"
 """Header in which Colab's VS Code extension sends the token."""
@@ -28,10 +32,13 @@ def facts_of(request: web.Request, policy: SecurityPolicy, cookie_name: str) -> 
         for scheme, _, token in (value.strip().partition(" ") for value in every("Authorization"))
         if scheme.lower() == "bearer"
     ]
+    path = policy.local_path(request.path)
+    is_proxied = proxied_port(path, policy.proxied_ports) is not None
+    query = "" if is_proxied else request.rel_url.raw_query_string  # below an app it is the app's
     peer = request.transport.get_extra_info("peername") if request.transport else None
     return RequestFacts(
         method=request.method,
-        path=policy.local_path(request.path),
+        path=path,
         is_origin_form=request.raw_path.startswith("/"),
         scheme=request.scheme,
         peer=str(peer[0]) if isinstance(peer, tuple) else "",
@@ -47,7 +54,9 @@ def facts_of(request: web.Request, policy: SecurityPolicy, cookie_name: str) -> 
         from_page=CLIENT_HEADER in headers,
         content_length=_content_length(headers.get("Content-Length", "")),
         header_tokens=(*bearers, *every(COLAB_HEADER)),
-        query_tokens=tokens_of(request.rel_url.raw_query_string, QUERY_NAMES),
+        is_proxied=is_proxied,
+        query_tokens=tokens_of(query, QUERY_NAMES),
+        links=tokens_of(query, LINK_NAMES),
         cookies=_cookies(every("Cookie"), cookie_name),
     )
 

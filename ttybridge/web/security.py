@@ -9,36 +9,39 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from http.cookies import SimpleCookie
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ttybridge.core.access import (
-    COOKIE_MAX_AGE_S,
-    MAX_LOGIN_BYTES,
     METHODS,
     NO_CREDENTIAL,
+    OLD_LINK,
     Credentials,
     Decision,
     Principal,
     authorize,
 )
+from ttybridge.core.authority import Authority
+from ttybridge.core.links import Link
 from ttybridge.core.origin import (
     HEALTH,
     LOGIN,
     LOGOUT,
     PAGE,
-    Authority,
     RequestFacts,
     SecurityPolicy,
+    Seen,
     Tunnel,
     check_host,
 )
 from ttybridge.core.throttle import MAX_DELAY_S, Throttle
 from ttybridge.errors import AccessDenied, ConfigError
-from ttybridge.web.answers import GuardedRunner, plain, security_headers, shown
-from ttybridge.web.request_facts import facts_of, tokens_of
+from ttybridge.web import entering
+from ttybridge.web.answers import GuardedRunner, framed_headers, plain, security_headers, shown
+from ttybridge.web.entering import Entering
+from ttybridge.web.proxy import PROXIED
+from ttybridge.web.request_facts import facts_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +50,6 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 
 SHUTDOWN_TIMEOUT_S = 2.0
 """Time for handlers that still run when the bridge stops, in seconds; aiohttp's default is 60."""
-
-FORM_TIMEOUT_S = 10.0
-"""Time for the whole login form to arrive."""
-
-WRONG_TOKEN = b'<p class="wrong" role="alert">This token is wrong.</p>'
-"""Stands before the form of the login page when a wrong token was given."""
 
 
 class Gate:
@@ -66,6 +63,7 @@ class Gate:
             that returns it.
         clock: Seconds since 1970.
         on_logout: Called with the session id after a logout, to end its live connections.
+        page: The HTML of the page, for frames that a link was made for.
     """
 
     def __init__(
@@ -76,6 +74,7 @@ class Gate:
         login_page: bytes | Callable[[], bytes],
         clock: Callable[[], float] = time.time,
         on_logout: Callable[[str], Awaitable[None]] | None = None,
+        page: bytes = b"",
     ) -> None:
         self._policy = policy
         self._credentials = credentials
@@ -85,6 +84,9 @@ class Gate:
         self._on_logout = on_logout
         self._headers = security_headers(policy)
         self._cookie_name = f"ttybridge-{policy.port}"  # browsers share cookies between ports
+        self._page = page
+        framed = bool(policy.frame_origins)
+        self._entering = Entering(credentials, self._cookie_name, framed, clock)
         self._stopping = asyncio.Event()
 
     def install(self, app: web.Application) -> None:
@@ -114,16 +116,20 @@ class Gate:
         return GuardedRunner(
             app,
             headers=self._headers,
+            auto_decompress=False,  # what goes through to an app stays as it is
             keepalive_timeout=keepalive_s,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
 
-    def add_host(self, name: str, *, scheme: str = "https") -> None:
+    def add_host(
+        self, name: str, *, scheme: str = "https", adds_client_address: bool = False
+    ) -> None:
         """Serve the public name of a tunnel from now on.
 
         Args:
             name: `host` or `host:port`, as in the public address.
             scheme: Scheme of the public address.
+            adds_client_address: Whether the last value of X-Forwarded-For is the tunnel's own.
 
         Raises:
             ConfigError: the name is malformed.
@@ -131,7 +137,7 @@ class Gate:
         authority = Authority.parse(name)
         if authority is None or scheme not in ("http", "https"):
             raise ConfigError([f"Tunnel name {name!r} ({scheme}) cannot be a Host."])
-        tunnels = {*self._policy.tunnels, Tunnel(authority, scheme)}
+        tunnels = {*self._policy.tunnels, Tunnel(authority, scheme, adds_client_address)}
         self._policy = replace(self._policy, tunnels=tuple(tunnels))
 
     def remove_host(self, name: str) -> None:
@@ -151,6 +157,19 @@ class Gate:
             raise AccessDenied(NO_CREDENTIAL, status=401)
         return principal
 
+    def seen_of(self, request: web.Request) -> Seen:
+        """Return where a request was addressed to, after the proxies that are trusted."""
+        return check_host(facts_of(request, self._policy, self._cookie_name), self._policy)
+
+    def is_credential(self, text: str) -> bool:
+        """Tell whether a text lets somebody in: the token, a cookie's value, or a link."""
+        known = self._credentials
+        return bool(
+            known.check_token(text)
+            or known.check_cookie(text, self._clock(), None)
+            or known.links.known(text) is not None
+        )
+
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through to its handler, or answer it here."""
@@ -158,10 +177,12 @@ class Gate:
         decision = authorize(facts, self._policy, self._credentials, self._clock())
         if not decision.is_allowed:
             return await self._refuse(request, facts, decision)
+        if decision.link is not None:
+            return self._visit(request, facts, decision)
         if decision.principal is not None:
             request[PRINCIPAL] = decision.principal
-        if (facts.method, facts.path) == ("GET", PAGE) and facts.query_tokens:
-            return self._enter(request, decision)
+        if (facts.method, facts.path) == ("GET", PAGE) and (facts.query_tokens or facts.links):
+            return self._enter(request, decision, keeps=not facts.query_tokens)
         try:
             return await handler(request)
         except web.HTTPException:
@@ -178,47 +199,95 @@ class Gate:
         self, request: web.BaseRequest, response: web.StreamResponse
     ) -> None:
         """Add the headers that every answer carries; only built files may be kept by caches."""
+        if response.get(PROXIED):
+            return  # the app's own headers, and what `answer_headers` added to them
         response.headers.update(self._headers)
+        if request.get(entering.FRAMED):
+            response.headers.update(framed_headers(self._headers))
+            response.headers.popall("X-Frame-Options", None)
         path = self._policy.local_path(request.path)
         if path not in self._policy.public_files or response.status >= 400:
             response.headers["Cache-Control"] = "no-store"
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Take the form field `token` and give a cookie for it."""
+        """Take the form's `token` or `link` and give a cookie for it.
+
+        A program that asks for JSON gets a token for a link instead, which it sends with its
+        requests as it would send the bridge's own.
+        """
         facts = facts_of(request, self._policy, self._cookie_name)
-        # Decided again for its view of proxies: the form's token is judged below.
+        # Decided again for its view of proxies: what is in the form is judged below.
         decision = authorize(facts, self._policy, self._credentials, self._clock())
-        tokens = await _form_tokens(request)
-        if not self._credentials.is_open:
-            found = [self._credentials.check_token(token) for token in tokens]
-            if not found or None in found:
-                refusal = Decision(401, NO_CREDENTIAL, seen=decision.seen, is_failed_try=True)
-                return await self._refuse(request, facts, refusal)
-            decision = replace(decision, principal=found[0])
-        return self._enter(request, decision)
+        form = await entering.read_form(request)
+        if self._credentials.is_open:
+            return self._enter(request, decision)
+        if len(form.links) == 1 and not form.tokens:
+            return await self._open_link(request, facts, decision, form.links[0])
+        found = [self._credentials.check_token(token) for token in form.tokens]
+        if not found or None in found:
+            refusal = Decision(401, NO_CREDENTIAL, seen=decision.seen, is_failed_try=True)
+            return await self._refuse(request, facts, refusal)
+        return self._enter(request, replace(decision, principal=found[0]))
+
+    async def _open_link(
+        self, request: web.Request, facts: RequestFacts, decision: Decision, text: str
+    ) -> web.StreamResponse:
+        links = self._credentials.links
+        is_known = links.known(text) is not None
+        link = links.use(text, self._clock())
+        if link is None:
+            reason = OLD_LINK if is_known else NO_CREDENTIAL
+            refusal = Decision(401, reason, seen=decision.seen, is_failed_try=not is_known)
+            return await self._refuse(request, facts, refusal)
+        if entering.wants_json(request):
+            return self._entering.hand_over(link)
+        return self._enter(request, replace(decision, principal=_owner_of(link)))
+
+    def _visit(
+        self, request: web.Request, facts: RequestFacts, decision: Decision
+    ) -> web.StreamResponse:
+        """Answer the visit of somebody with a link that can be opened."""
+        link, seen, text = decision.link, decision.seen, facts.links[0]
+        if link is None or seen is None:
+            raise AccessDenied(NO_CREDENTIAL, status=401)
+        if link.is_framed:
+            self._credentials.links.use(text, self._clock())
+            self._add_place(seen)
+            return self._entering.enter_frame(request, link, self._page)
+        is_ahead = "Sec-Purpose" in request.headers or "Purpose" in request.headers
+        if (facts.fetch_mode, facts.fetch_dest) == ("navigate", "document") and not is_ahead:
+            self._credentials.links.use(text, self._clock())
+            return self._enter(request, replace(decision, principal=_owner_of(link)))
+        body = entering.confirm_page(self._login(), text)
+        return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+    def _add_place(self, seen: Seen) -> None:
+        """Serve the name that a frame was opened under, whichever scheme its browser uses."""
+        if not self._policy.allows(seen.authority):
+            for scheme in dict.fromkeys((seen.scheme, "http", "https")):
+                self.add_host(str(seen.authority), scheme=scheme)
+
+    def _login(self) -> bytes:
+        return self._login_page if isinstance(self._login_page, bytes) else self._login_page()
 
     async def logout(self, request: web.Request) -> web.StreamResponse:
-        """End the cookie's session and its live connections."""
+        """End the session of the cookie, and its live connections."""
         principal = self.principal_of(request)
-        if principal.via == "cookie":
+        if principal.id not in ("token", "none"):
             self._credentials.revoke(principal.id, self._clock())
             logger.info("logout session=%.8s", principal.id)
             if self._on_logout is not None:
                 await self._on_logout(principal.id)
-        response = _to(self._page_address(request))
         scheme = check_host(facts_of(request, self._policy, self._cookie_name), self._policy).scheme
-        self._set_cookie(response, "", max_age_s=0, secure=scheme == "https")
-        return response
+        return self._entering.leave(self._page_address(request), secure=scheme == "https")
 
-    def _enter(self, request: web.Request, decision: Decision) -> web.StreamResponse:
-        """Answer with a fresh cookie and the page's address without the token."""
-        response = _to(self._page_address(request))
-        principal, seen = decision.principal, decision.seen
-        if principal is not None and principal.via != "none":
-            value = self._credentials.issue_cookie(principal.role, self._clock())
-            secure = seen is not None and seen.scheme == "https"
-            self._set_cookie(response, value, max_age_s=COOKIE_MAX_AGE_S, secure=secure)
-        return response
+    def _enter(
+        self, request: web.Request, decision: Decision, *, keeps: bool = False
+    ) -> web.StreamResponse:
+        place = self._page_address(request)
+        return (
+            _to(place) if keeps else self._entering.enter(decision.principal, decision.seen, place)
+        )
 
     def _page_address(self, request: web.Request) -> str:
         # Relative, so that it is right under any base path; `/base` itself lacks the last slash.
@@ -226,25 +295,6 @@ class Gate:
 
     def _is_base(self, request: web.Request) -> bool:
         return bool(self._policy.base_path) and request.path == self._policy.base_path
-
-    def _set_cookie(
-        self, response: web.StreamResponse, value: str, *, max_age_s: int, secure: bool
-    ) -> None:
-        # No Path: the browser takes the folder of this address, which is the page's under any
-        # base path. Lax, not Strict: the link is opened from chats and mails, and a Strict cookie
-        # is not sent in the redirect that follows. A frame in a page of another site gets only a
-        # cookie of SameSite=None, which browsers take with Secure alone; Partitioned keeps it to
-        # frames in that one site, and is not refused with the cookies that follow people around.
-        is_framed = secure and bool(self._policy.frame_origins)
-        jar = SimpleCookie({self._cookie_name: value})
-        morsel = jar[self._cookie_name]
-        morsel["max-age"] = str(max_age_s)
-        morsel["httponly"] = True
-        morsel["samesite"] = "None" if is_framed else "Lax"
-        if secure:
-            morsel["secure"] = True
-        partition = "; Partitioned" if is_framed else ""  # in http.cookies from Python 3.14 on
-        response.headers.add("Set-Cookie", morsel.OutputString() + partition)
 
     async def _refuse(
         self, request: web.Request, facts: RequestFacts, decision: Decision
@@ -261,12 +311,17 @@ class Gate:
             status,
             decision.reason,
         )
+        if status == 401 and decision.link is not None and decision.link.is_framed:
+            request[entering.FRAMED] = True
+            return plain(401, entering.OLD_FRAME)
         if status == 401 and _wants_page(request, facts) and self._is_base(request):
             return _to(self._page_address(request))  # the form's relative addresses need the slash
         if status == 401 and _wants_page(request, facts):
-            page = self._login_page if isinstance(self._login_page, bytes) else self._login_page()
+            page = self._login()
             if decision.is_failed_try:
-                page = page.replace(b"<form", WRONG_TOKEN + b"<form", 1)
+                page = page.replace(b"<form", entering.WRONG_TOKEN + b"<form", 1)
+            elif decision.reason == OLD_LINK:
+                page = page.replace(b"<form", entering.OLD_LINK + b"<form", 1)
             response = web.Response(
                 status=401, body=page, content_type="text/html", charset="utf-8"
             )
@@ -301,31 +356,14 @@ class Gate:
         self._stopping.set()
 
 
-async def _form_tokens(request: web.Request) -> tuple[str, ...]:
-    """Read the login form; a form of any other shape has no tokens.
-
-    Raises:
-        web.HTTPRequestEntityTooLarge: the body is larger than MAX_LOGIN_BYTES.
-        web.HTTPRequestTimeout: it does not arrive in FORM_TIMEOUT_S.
-    """
-    body = b""
-    try:
-        async with asyncio.timeout(FORM_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > MAX_LOGIN_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(MAX_LOGIN_BYTES, len(body))
-    except TimeoutError:
-        raise web.HTTPRequestTimeout(text="The form did not arrive in time.") from None
-    if request.content_type != "application/x-www-form-urlencoded":
-        return ()
-    tokens = tokens_of(body.decode("utf-8", "surrogateescape"), ("token",))
-    return tuple(token.strip() for token in tokens)
-
-
 def _wants_page(request: web.Request, facts: RequestFacts) -> bool:
     is_visit = (facts.method, facts.path) in (("GET", PAGE), ("POST", LOGIN))
     return is_visit and "text/html" in request.headers.get("Accept", "").lower()
+
+
+def _owner_of(link: Link) -> Principal:
+    """Return whoever opens a link; the session that is given has an id of its own."""
+    return Principal("link", link.role, "query")
 
 
 def _to(address: str) -> web.Response:
