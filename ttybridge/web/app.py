@@ -8,6 +8,7 @@ from ttybridge.web.assets import INDEX, Asset, Page
 from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance
 from ttybridge.web.events import Events
+from ttybridge.web.proxy import Proxy
 from ttybridge.web.security import Gate
 
 
@@ -17,6 +18,7 @@ def make_app(
     events: Events,
     colab: ColabEntrance,
     ssh: ColabSshEntrance,
+    proxy: Proxy,
     *,
     base_path: str,
 ) -> web.Application:
@@ -28,6 +30,7 @@ def make_app(
         events: The entrance `tty/`.
         colab: The entrance `colab/tty`.
         ssh: The entrances `colab/ssh` and `ssh`.
+        proxy: The entrance `proxy/PORT/`.
         base_path: Prefix of all paths; they are served without it, too, for proxies that strip it.
     """
     app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
@@ -44,6 +47,7 @@ def make_app(
         app.router.add_get(f"{base}/colab/tty", colab.handle)
         app.router.add_get(f"{base}/colab/ssh", ssh.handle)
         app.router.add_get(f"{base}/ssh", ssh.info)
+        app.router.add_route("*", f"{base}/proxy/{{rest:.*}}", proxy.handle)
     return app
 
 
