@@ -6,6 +6,7 @@ TtyBridgeError
 ├── PortTakenError       somebody else listens on the port
 ├── TerminalError        a pty, its child, tmux or a container engine failed
 ├── SshdError            the companion sshd could not be started, or keeps ending
+├── TunnelError          a tunnel could not be opened, or its public address is lost
 ├── ProtocolError        a client sent something that the protocol does not allow
 └── AccessDenied         the credential, Host or Origin of a request is not accepted
 """
@@ -71,6 +72,15 @@ class SshdError(TtyBridgeError):
     """
 
     exit_code = 6
+
+
+class TunnelError(TtyBridgeError):
+    """A tunnel could not be opened, or its public address is lost.
+
+    The last lines that its agent printed are part of the message.
+    """
+
+    exit_code = 7
 
 
 class ProtocolError(TtyBridgeError):
