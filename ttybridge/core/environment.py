@@ -14,8 +14,8 @@ DROPPED = frozenset(
 )
 """What node-pty removes (`src/unixTerminal.ts`, `_sanitizeEnv`): traces of another terminal."""
 
-OWN_SECRETS = frozenset({b"TTYBRIDGE_TOKEN", b"TTYBRIDGE_HOST_KEY_SECRET"})
-"""Secrets of the bridge itself: a program in the terminal has no use for them."""
+OWN_SECRETS = frozenset({b"TTYBRIDGE_TOKEN", b"TTYBRIDGE_HOST_KEY_SECRET", b"NGROK_AUTHTOKEN"})
+"""Secrets of the bridge and its tunnel: a program in the terminal has no use for them."""
 
 TERM = b"xterm-256color"
 """Terminal type of our pty: what xterm.js emulates."""
@@ -71,6 +71,61 @@ def too_long(environment: Mapping[bytes, bytes]) -> list[bytes]:
     return [
         name for name, value in environment.items() if len(name) + len(value) + 2 > MAX_ENTRY_BYTES
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Variables that change in a session."""
+
+    changes: dict[bytes, bytes | None]
+    """Each name with its new value, or None where the variable is gone."""
+    ours: tuple[bytes, ...]
+    """Names that are left alone, sorted: they belong to another terminal, to each pane or to the
+    bridge alone, or no environment can hold the entry."""
+    too_long: tuple[bytes, ...]
+    """Names, sorted, whose new entry no program could be started with. They are among `changes`
+    as gone: an old value would be wrong."""
+
+
+def update(changes: Mapping[bytes, bytes | None]) -> Update:
+    """Return what of some changes a session takes.
+
+    >>> update({b"A": b"1", b"B": None, b"TERM": b"dumb", b"C=": b"", b"D": b"x" * 200_000})
+    Update(changes={b'A': b'1', b'B': None, b'D': None}, ours=(b'C=', b'TERM'), too_long=(b'D',))
+    """
+    taken = {name: value for name, value in changes.items() if _may_change(name, value)}
+    long = too_long({name: value for name, value in taken.items() if value is not None})
+    ours = sorted(changes.keys() - taken.keys())
+    return Update(taken | dict.fromkeys(long), tuple(ours), tuple(sorted(long)))
+
+
+def updates(before: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> Update:
+    """Return what changes in a session when a process's environment has changed.
+
+    >>> updates({b"A": b"1", b"B": b"2"}, {b"A": b"1", b"C": b"3"}).changes
+    {b'B': None, b'C': b'3'}
+    """
+    changes: dict[bytes, bytes | None] = {name: None for name in before if name not in after}
+    changes |= {name: value for name, value in after.items() if before.get(name) != value}
+    return update(changes)
+
+
+def updated(
+    environment: Mapping[bytes, bytes], changes: Mapping[bytes, bytes | None]
+) -> dict[bytes, bytes]:
+    """Return an environment after some changes.
+
+    >>> updated({b"A": b"1", b"B": b"2"}, {b"A": None, b"C": b"3"})
+    {b'B': b'2', b'C': b'3'}
+    """
+    merged = dict(environment) | dict(changes)
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _may_change(name: bytes, value: bytes | None) -> bool:
+    if not name or b"=" in name or b"\0" in name + (value or b""):
+        return False
+    return name not in DROPPED and name not in OWN_SECRETS and name not in PER_PANE
 
 
 def is_secret(name: bytes, value: bytes = b"") -> bool:

@@ -137,6 +137,24 @@ def environment_commands(
     return b"\n".join(lines) + b"\n"
 
 
+def update_commands(target: Target, changes: Mapping[bytes, bytes | None]) -> bytes:
+    """Return the commands that change some variables of the session, for its new windows.
+
+    One that is gone is hidden: to unset it would show the server's own again.
+
+    Args:
+        target: The session.
+        changes: Each name with its new value, or None where the variable is gone.
+    """
+    new = {name: value for name, value in changes.items() if value is not None}
+    return environment_commands(target, new, dict.fromkeys(changes, b""))
+
+
+def respawn_first(target: Target) -> bytes:
+    """Return the command that starts the first window's shell anew."""
+    return b"respawn-window -k -t " + quote(f"{target.exact}:^".encode()) + b"\n"
+
+
 def clipboard_commands() -> bytes:
     """Return the commands that let programs in tmux copy to the browser's clipboard (OSC 52).
 

@@ -3,11 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Protocol
 
+from ttybridge.core import environment as env
 from ttybridge.core.container import Container
 from ttybridge.core.environment import TERM
-from ttybridge.core.tmux import FEATURES, Target, parse_end, says_bad_terminal, says_no_session
+from ttybridge.core.tmux import (
+    FEATURES,
+    parse_end,
+    respawn_first,
+    says_bad_terminal,
+    says_no_session,
+    update_commands,
+)
 from ttybridge.errors import TerminalError, TtyBridgeError
 from ttybridge.model import (
     DEFAULT_SIZE,
@@ -20,6 +27,7 @@ from ttybridge.model import (
     WindowSize,
 )
 from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.control import Control
 from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
 
 log = logging.getLogger(__name__)
@@ -43,39 +51,6 @@ _SENTENCES = {
     EndReason.KILLED: "The tmux client was ended from outside; the session may live on.",
     EndReason.CLOSING: "The bridge has stopped.",
 }
-
-
-class Control(Protocol):
-    """What is asked of tmux; `adapters.tmux_control.TmuxControl` is the real one."""
-
-    target: Target
-
-    async def check_version(self) -> None:
-        """Check that tmux is there and new enough."""
-
-    async def has_session(self) -> bool:
-        """Tell whether the session exists."""
-
-    async def running_environment(self) -> dict[bytes, bytes] | None:
-        """Return the environment of new windows, or None where no server runs."""
-
-    async def give_environment(self, running: Mapping[bytes, bytes]) -> None:
-        """Give the existing session our environment."""
-
-    async def create(self, size: WindowSize, running: Mapping[bytes, bytes]) -> None:
-        """Create the session on a running server with our environment, kept without clients."""
-
-    async def keep_unattached(self) -> str | None:
-        """Keep the session without clients; return its own setting if that changed anything."""
-
-    async def give_unattached_back(self, own: str) -> None:
-        """Set the session's own `destroy-unattached` as it was."""
-
-    async def let_programs_copy(self) -> None:
-        """Let programs copy to the clients' clipboards."""
-
-    async def signal_client(self, mark: str, signal: str) -> None:
-        """Signal our client inside the container."""
 
 
 class TmuxTerminals:
@@ -122,6 +97,8 @@ class TmuxTerminals:
         """The session's own `destroy-unattached` while it is overridden, empty for none. With the
         user's setting, the session would end between bringing it up and its first client."""
         self._repaints: set[asyncio.Task[None]] = set()
+        self._changes: dict[bytes, bytes | None] = {}
+        """What has changed in the environment since the start."""
 
     async def start(self) -> tuple[str, ...]:
         """Bring the session up with the original's command; stale clients are taken over once.
@@ -193,6 +170,34 @@ class TmuxTerminals:
         for attachment in attachments:
             attachment.terminal.resize(attachment.size)
 
+    async def update_environment(self, changes: Mapping[bytes, bytes | None]) -> env.Update:
+        """Change variables of what starts from now on: the session's new windows, and clients.
+
+        Running programs keep theirs.
+
+        Args:
+            changes: Each name with its new value, or None where the variable is gone.
+
+        Returns:
+            What was taken of it.
+
+        Raises:
+            TerminalError: The session's environment is not ours, or tmux failed.
+        """
+        if self._container is not None:
+            raise TerminalError(
+                f"The session in the container {self._container.name!r} has the environment of "
+                "the container.",
+                hint="Set variables there, in the terminal.",
+            )
+        update = env.update(changes)
+        self._environment = env.updated(self._environment, update.changes)
+        async with self._bringing_up:
+            self._changes |= update.changes
+            if update.changes and await self._control.has_session():
+                await self._give_changes(update.changes)
+        return update
+
     async def close(self) -> None:
         """Give up repaints that are under way; the session lives on."""
         for task in self._repaints:
@@ -232,7 +237,20 @@ class TmuxTerminals:
         else:
             await self._control.create(size, running)
             self._unattached = ""
+        if self._changes:
+            # The control gives what it had at the start, to the first window as well.
+            await self._give_changes(
+                self._changes, b"" if existed else respawn_first(self._control.target)
+            )
         return existed
+
+    async def _give_changes(self, changes: Mapping[bytes, bytes | None], then: bytes = b"") -> None:
+        target = self._control.target
+        commands = update_commands(target, changes) + then
+        answer = await self._control.run(target.source_stdin(), commands)
+        if answer.status != 0 and await self._control.has_session():  # else it has just ended
+            said = answer.errors.decode(errors="replace").strip()
+            raise TerminalError(f"tmux did not change the session {self.session!r}: {said[:300]}")
 
     async def _take_over(self) -> None:
         """Run the original's command once and leave again."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttybridge.adapters.listen import bind
-from ttybridge.adapters.rundir import bases, private_folder, write_private
+from ttybridge.adapters.rundir import write_private
 from ttybridge.config import Config
+from ttybridge.core import environment as env
 from ttybridge.core.public_key import PublicKey
 from ttybridge.core.ssh_keys import AuthorizedKey, entry_line
 from ttybridge.core.ssh_log import says_port_is_taken
@@ -69,10 +70,34 @@ class Companion:
         connection = await single.connect(self.sshd, config, text, self.python, user=self.user)
         return connection
 
+    def update_environment(self, changes: Mapping[bytes, bytes | None]) -> env.Update:
+        """Change variables of logins from now on; those that are there keep theirs.
+
+        Args:
+            changes: Each name with its new value, or None where the variable is gone.
+
+        Returns:
+            What was taken of it.
+
+        Raises:
+            SshdError: The file for logins cannot be written.
+        """
+        update = env.update(changes)
+        file = self.folder / "environment"
+        try:
+            before = login.entries(file.read_bytes())
+            write_private(file, _entries(env.updated(before, update.changes)))
+        except OSError as error:
+            raise SshdError(
+                f"The private folder {self.folder} cannot be written to: {error.strerror}.",
+                hint="If it has been removed, start the bridge again.",
+            ) from error
+        return update
+
 
 @contextlib.asynccontextmanager
 async def companion(
-    config: Config, hub: Hub, environment: Mapping[bytes, bytes]
+    config: Config, hub: Hub, environment: Mapping[bytes, bytes], folder: Path
 ) -> AsyncIterator[Companion]:
     """Start the companion sshd; on leaving, end it with all its logins.
 
@@ -80,6 +105,7 @@ async def companion(
         config: The options.
         hub: The session that logins join.
         environment: What logins get.
+        folder: The bridge's private folder; removed by the caller.
 
     Raises:
         TtyBridgeError: It cannot be started; everything that had started is stopped.
@@ -93,14 +119,17 @@ async def companion(
         literal=config.ssh_key,
         github_users=config.github_user,
         github_url=config.github_url,
+        is_needed=not config.is_public,
     )
+    notes = [*account.notes, *keys.notes]
+    if not keys.entries:
+        notes.append("No key may log in but over the web address (ttybridge ssh): add --ssh-key.")
     key, key_notes = await asyncio.to_thread(_host_key, config)
     sftp = find_sftp_server() if config.ssh_sftp else ""
-    notes = [*account.notes, *keys.notes, *key_notes]
+    notes += key_notes
     if config.ssh_sftp and not sftp:
         notes.append("There is no sftp-server on this machine: scp needs its option -O.")
     async with contextlib.AsyncExitStack() as stack:
-        folder = stack.enter_context(private_folder(bases(environment)))
         _write_files(folder, config, account, keys, key, environment, sftp)
         logins = await stack.enter_async_context(Logins(hub, folder / "login"))
         argv = [sshd, "-D", "-e", "-f", str(folder / "sshd_config")]

@@ -84,6 +84,7 @@ async def collect(
     literal: Sequence[AuthorizedKey],
     github_users: Sequence[GithubUser],
     github_url: str,
+    is_needed: bool = True,
     fetch: Callable[[str], Awaitable[str]] = fetch_keys,
 ) -> Collected:
     """Gather the keys that may log in.
@@ -94,11 +95,13 @@ async def collect(
         literal: Keys that were given themselves.
         github_users: Users whose keys are fetched, one user after the other.
         github_url: Address of GitHub, `https://github.com`.
+        is_needed: Whether there must be a key: over a public web address each connection brings
+            its own, which that address has let in.
         fetch: Gets the text at an address, and raises SshdError.
 
     Returns:
-        At least one key; where one occurs several times, see `merge`. A key that a line limits
-        in a way that cannot be kept does not come in by another source either.
+        At least one key if one is needed; where one occurs several times, see `merge`. A key that a
+        line limits in a way that cannot be kept does not come in by another source either.
 
     Raises:
         SshdError: A source cannot be read or has no usable key, or there is no source.
@@ -124,7 +127,7 @@ async def collect(
         entries += own
     entries, left_out = leave_out(entries, refused)
     notes += _shortened(left_out, "Other places")
-    if not entries:
+    if not entries and (is_needed or files or literal or github_users):
         raise _nothing(notes)
     return Collected(tuple(merge(entries)), tuple(notes))
 
