@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import hypothesis
 import pytest
+
+from ttybridge.client.control import Control, find
 
 # On CI the same examples each time: what a new example finds belongs into a commit of its own.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -93,8 +96,6 @@ class Tmux:
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A private folder with a short path, for sockets."""
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="tb-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -113,9 +114,13 @@ def tmux(short_path: Path) -> Iterator[Tmux]:
 class RunningBridge:
     """The command `ttybridge` as a subprocess."""
 
-    def __init__(self, process: subprocess.Popen[str], link: str, errors: list[str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], link: str, errors: list[str], more: list[str]
+    ) -> None:
         self.process = process
         self.link = link
+        self.more = more
+        """Lines on stdout after the link."""
         self._errors = errors
         parts = urlsplit(link)
         self.address = f"{parts.scheme}://{parts.netloc}{parts.path}"
@@ -127,6 +132,12 @@ class RunningBridge:
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
+
+    @property
+    def control(self) -> Control:
+        """Its control socket."""
+        folders = [Path(tempfile.gettempdir()), Path("/tmp")]
+        return next(control for control, each in find(folders) if each.pid == self.pid)
 
     @property
     def log(self) -> str:
@@ -162,6 +173,9 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
     started: list[RunningBridge] = []
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
+    for name in (".bash_profile", ".bashrc"):
+        # Short: with the folder in it, what is typed would be broken over two lines.
+        (home / name).write_text("PS1='$ '\n")
 
     def start(
         *options: str,
@@ -215,7 +229,9 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
             pytest.fail(
                 f"the bridge did not start (status {process.returncode}):\n" + "".join(errors)
             )
-        bridge = RunningBridge(process, link, errors)
+        more: list[str] = []
+        threading.Thread(target=more.extend, args=(process.stdout,), daemon=True).start()
+        bridge = RunningBridge(process, link, errors, more)
         started.append(bridge)
         return bridge
 

@@ -49,10 +49,25 @@ ENV = Subcommand(
     ),
     _OF_TMUX,
 )
+STATUS = Subcommand(
+    "status",
+    "Says which bridges of yours run on this machine, and how they are reached.",
+    (("--json", "print JSON"),),
+    ("label",),
+)
+LINK = Subcommand(
+    "link",
+    "Prints a new link to the bridge that runs, for one more browser.",
+    (),
+    ("link_life_s", "link_uses", "qr", "label"),
+)
 DOCTOR = Subcommand(
     "doctor",
     "Checks what the bridge needs, and says how to mend what is wrong.",
-    (("--json", "print JSON"),),
+    (
+        ("--public", "test the public address of the running bridge"),
+        ("--json", "print JSON"),
+    ),
 )
 REFERENCE = Subcommand(
     "options",
@@ -113,7 +128,7 @@ SSH_CONFIG = Subcommand(
 CLIENTS = (SSH, PROXY, SSH_CONFIG)
 """Subcommands for the machine that logs in; they share nothing with the bridge's settings."""
 
-SUBCOMMANDS = (BRIDGE, ENV, DOCTOR, *CLIENTS, REFERENCE)
+SUBCOMMANDS = (BRIDGE, STATUS, LINK, ENV, DOCTOR, *CLIENTS, REFERENCE)
 """The bridge itself, then the subcommands."""
 
 _BY_NAME = {sub.name: sub for sub in SUBCOMMANDS if sub.name}

@@ -5,36 +5,38 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttybridge import logs
 from ttybridge.adapters.listen import bind
+from ttybridge.adapters.pane_run import PaneRuns
 from ttybridge.adapters.pty import Pty, find_program
+from ttybridge.adapters.rundir import bases, private_folder
 from ttybridge.adapters.signals import ends_before, stop_signals
 from ttybridge.adapters.tmux_control import TmuxControl, find_engine
 from ttybridge.config import Config
 from ttybridge.core import environment as env
-from ttybridge.core.banner import SshLine, what
 from ttybridge.core.container import Container
 from ttybridge.core.shell import for_any_shell
 from ttybridge.core.stream import least_log_bytes
 from ttybridge.core.tmux import Target
 from ttybridge.errors import TerminalError, TtyBridgeError
-from ttybridge.model import End, Mode
+from ttybridge.model import End
+from ttybridge.operations import Running
+from ttybridge.public import Address, Public, context_of, locals_of, public
 from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.hub import Hub, Terminals
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.ssh.account import own_account
+from ttybridge.started import Changed, Started, shown_host
 from ttybridge.web.assets import load_page
-from ttybridge.web.server import serve
-
-if TYPE_CHECKING:
-    from ttybridge.ssh.companion import Companion
+from ttybridge.web.control import control_socket
+from ttybridge.web.server import Serving, serve
 
 log = logging.getLogger(__name__)
 
@@ -47,26 +49,6 @@ DELIVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """What is said when the bridge serves."""
-
-    link: str
-    """The address with the token."""
-    address: str
-    """The address without it."""
-    session: str
-    """The tmux session, or the direct command."""
-    mode: Mode
-    """How clients share the session."""
-    notes: tuple[str, ...]
-    """Sentences about what the user may not expect."""
-    token_generated: bool
-    """Whether the token was made for this run."""
-    ssh: SshLine | None
-    """What to tell about SSH; None without it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """What is left when the bridge has stopped."""
 
@@ -76,27 +58,46 @@ class Finished:
     """What to say, in one line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to know what happens, in words for the user."""
+
+    started: Callable[[Started], None]
+    """Called once, when the bridge serves."""
+    changed: Callable[[Changed], None]
+    """Called when the public address has changed, or works again."""
+    say: Callable[[str], None]
+    """Called with a sentence while something takes long, such as a download."""
+
+
 def run(
-    config: Config, snapshot: Mapping[bytes, bytes], *, announce: Callable[[Started], None]
+    config: Config,
+    snapshot: Mapping[bytes, bytes],
+    listener: Listener,
+    environ: Mapping[str, str] | None = None,
 ) -> Finished:
     """Serve until Ctrl-C, SIGTERM, or the end of a direct command. Blocks.
 
     Args:
         config: The options.
         snapshot: The environment for the session.
-        announce: Called once, when the bridge serves.
+        listener: Who is told.
+        environ: The environment with the secrets that a tunnel's provider may need.
 
     Raises:
         TtyBridgeError: It could not start; everything that had started is stopped.
     """
-    return asyncio.run(_serve(config, snapshot, announce))
+    return asyncio.run(_serve(config, snapshot, listener, environ or {}))
 
 
 async def _serve(
-    config: Config, snapshot: Mapping[bytes, bytes], announce: Callable[[Started], None]
+    config: Config,
+    snapshot: Mapping[bytes, bytes],
+    listener: Listener,
+    environ: Mapping[str, str],
 ) -> Finished:
     with stop_signals() as stop:
-        bridge = Bridge(config, snapshot)
+        bridge = Bridge(config, snapshot, listener, environ, stop.set)
         async with contextlib.AsyncExitStack() as stack:
             starting = asyncio.create_task(stack.enter_async_context(bridge))
             if not await ends_before(starting, stop):
@@ -105,7 +106,7 @@ async def _serve(
                 await asyncio.gather(starting, return_exceptions=True)
                 return Finished(130, "Stopped before it was up.")
             await starting
-            announce(bridge.started)
+            listener.started(bridge.started)
             end = await bridge.wait(stop)
             stop.clear()  # from here on, Ctrl-C means that somebody does not want to wait
         return await bridge.finish(end, stop)
@@ -120,14 +121,25 @@ class Bridge:
 
     started: Started
 
-    def __init__(self, config: Config, snapshot: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        snapshot: Mapping[bytes, bytes],
+        listener: Listener,
+        environ: Mapping[str, str],
+        stop: Callable[[], None],
+    ) -> None:
         """Remember what to build; nothing is started yet.
 
         Args:
             config: The options.
             snapshot: The environment for the session.
+            listener: Who is told what happens later.
+            environ: The environment with the secrets that a tunnel's provider may need.
+            stop: Called when the control socket asks for the end.
         """
         self._config = config
+        self._listener, self._environ, self._stop = listener, environ, stop
         cwd = _absolute(config.directory)
         environment = env.pty_environment(snapshot, cwd=os.fsencode(cwd))
         dropped = env.too_long(environment)
@@ -170,27 +182,64 @@ class Bridge:
             if config.ssh:
                 own_account()  # before tmux starts the account's shell, which may run nothing
             notes = await hub.start()
+            folder = stack.enter_context(private_folder(bases(self._environment)))
             sshd = None
             if config.ssh:
                 from ttybridge.ssh.companion import companion  # cryptography takes 50 ms to import
 
-                sshd = await stack.enter_async_context(companion(config, hub, self._environment))
+                sshd = await stack.enter_async_context(
+                    companion(config, hub, self._environment, folder)
+                )
                 notes += sshd.notes
             web = serve(config, hub, page, token, port, sockets, sshd)
-            await stack.enter_async_context(web)
+            serving = await stack.enter_async_context(web)
+            local = f"http://{shown_host(config.host)}:{port}{config.base_path}/"
+            runs = None
+            if self._control is not None and self._container is None:
+                runs = PaneRuns(self._control, folder)
+            running = Running(config, hub, serving, local, port, sshd, runs, self._stop)
+            if config.is_public:
+                running.public = await stack.enter_async_context(
+                    self._public(serving, folder, running, port, sshd.port if sshd else None)
+                )
+                notes += running.public.address.notes
+                stack.push_async_callback(serving.say_goodbye)
+            await stack.enter_async_context(control_socket(folder, running))
+            link = f"{local}?token={token}" if token else local
+            self.started = Started(
+                link=running.link() if config.is_public else link,
+                address=running.address,
+                local=local,
+                session=hub.terminals.session,
+                mode=hub.terminals.mode,
+                notes=(*self._notes, *notes),
+                token_generated=token is not None and config.token is None,
+                ssh=running.ssh_line,
+                ssh_command=running.ssh_over_web,
+                has_ssh_address=running.has_public_ssh,
+                proxied=running.proxied,
+            )
             self._hub = hub
             self._stack = stack.pop_all()
-        address = f"http://{_shown_host(config.host)}:{port}{config.base_path}/"
-        self.started = Started(
-            link=f"{address}?token={token}" if token else address,
-            address=address,
-            session=hub.terminals.session,
-            mode=hub.terminals.mode,
-            notes=(*self._notes, *notes),
-            token_generated=token is not None and config.token is None,
-            ssh=_ssh_line(config, sshd, hub.terminals) if sshd else None,
-        )
         return self
+
+    def _public(
+        self,
+        serving: Serving,
+        folder: Path,
+        running: Running,
+        port: int,
+        ssh_port: int | None,
+    ) -> AbstractAsyncContextManager[Public]:
+        """Return the tunnel, to be opened."""
+
+        def changed(_: Address) -> None:
+            ssh = running.ssh_line if running.has_public_ssh else None
+            self._listener.changed(Changed(running.link(), ssh))
+
+        config = self._config
+        context = context_of(config, self._environ, folder, self._listener.say)
+        return public(config, serving, context, locals_of(config, port, ssh_port), changed)
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop everything; a tmux session lives on."""
@@ -340,16 +389,3 @@ def _absolute(directory: Path) -> str:
             "The current folder has been removed.",
             hint="Change to another one, or give one with --cwd.",
         ) from error
-
-
-def _ssh_line(config: Config, sshd: "Companion", terminals: Terminals) -> SshLine:
-    """Return what to tell about SSH."""
-    host = socket.gethostname() if sshd.host in ("0.0.0.0", "::") else sshd.host  # noqa: S104
-    lands = "a shell of its own" if config.ssh_shell else what(terminals.mode, terminals.session)
-    return SshLine(sshd.user, host, sshd.port, sshd.host_key, lands)
-
-
-def _shown_host(host: str) -> str:
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104  (compared, not bound)
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

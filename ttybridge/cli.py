@@ -8,20 +8,15 @@ a subcommand prints.
 import contextlib
 import io
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
 from ttybridge import __version__, arguments, logs, manual, settings
-from ttybridge.advice import advice
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError, TtyBridgeError
-from ttybridge.tokens import SECRET_VARIABLES
-
-if TYPE_CHECKING:
-    from ttybridge.bridge import Started
+from ttybridge.output import discard, write
+from ttybridge.tokens import NGROK_VARIABLE, SECRET_VARIABLES
 
 STOPPED_BY_CTRL_C = 130
 """Exit status when Ctrl-C comes before the bridge takes it as the order to stop (128 + SIGINT)."""
@@ -116,7 +111,13 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], snapshot: Mapping[byte
 
         status = env_command.run(config, snapshot, given.switches, out=sys.stdout, err=sys.stderr)
         return _flushed(status)
-    return _bridge(config, snapshot)
+    if given.subcommand in (arguments.STATUS, arguments.LINK):
+        from ttybridge import running
+
+        if given.subcommand is arguments.LINK:
+            return _flushed(running.link(config, snapshot, given.flags.keys(), sys.stdout))
+        return _flushed(running.status(config, snapshot, given.switches, sys.stdout))
+    return _bridge(config, environ, snapshot)
 
 
 def _doctor(
@@ -132,79 +133,57 @@ def _doctor(
     except ConfigError as error:
         config, problems = Config(), error.problems
     as_json = "--json" in given.switches
-    return doctor.run(config, snapshot, problems, as_json=as_json, out=sys.stdout)
+    is_public = "--public" in given.switches
+    return doctor.run(
+        config, snapshot, problems, as_json=as_json, out=sys.stdout, is_public=is_public
+    )
 
 
-def _bridge(config: Config, snapshot: Mapping[bytes, bytes]) -> int:
+def _bridge(config: Config, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
     # Imported here, so that --help does not wait for the web server's modules.
-    from ttybridge.bridge import run
+    from ttybridge.announce import Announcer
+    from ttybridge.bridge import Listener, run
 
+    if config.tunnel_name == "ngrok":
+        environ = _with_ngrok_token(environ)
     with contextlib.ExitStack() as cleanup:
-
-        def announce(started: "Started") -> None:
-            _announce(config, started, cleanup)
-
-        finished = run(config, snapshot, announce=announce)
+        announcer = Announcer(config, cleanup)
+        listener = Listener(announcer.started, announcer.changed, announcer.say)
+        finished = run(config, snapshot, listener, environ)
     if finished.message and not config.quiet:
         _stderr(finished.message)
     return finished.status
 
 
-def _announce(config: Config, started: "Started", cleanup: contextlib.ExitStack) -> None:
-    """Print the banner on stderr with the link in its middle, on stdout."""
-    from ttybridge.core.banner import make_banner
+def _with_ngrok_token(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with a token for ngrok, asked for where there is none yet."""
+    from ttybridge.tunnels.ngrok_config import has_token
 
-    logs.hide(started.link.removeprefix(started.address).removeprefix("?token="))
-    banner = make_banner(
-        version=__version__,
-        link=started.link,
-        session=started.session,
-        mode=started.mode,
-        notes=(*advice(config), *started.notes),
-        token_generated=started.token_generated,
-        ssh=started.ssh,
-        columns=shutil.get_terminal_size().columns,
-    )
-    # The bridge goes on when nobody reads what it prints.
-    with _broken_pipe_ignored(sys.stderr):
-        if not config.quiet:
-            sys.stderr.write(banner.head)
-            sys.stderr.flush()
-    with _broken_pipe_ignored(sys.stdout):
-        sys.stdout.write(banner.link + "\n")
-        sys.stdout.flush()
-    with _broken_pipe_ignored(sys.stderr):
-        if not config.quiet:
-            sys.stderr.write(banner.tail)
-            sys.stderr.flush()
-    if config.open:
-        _open_browser(started.link, cleanup)
+    if token := environ.get(NGROK_VARIABLE):
+        logs.hide(token)
+        return environ
+    if has_token(environ) or not (sys.stdin and sys.stdin.isatty()):
+        return environ
+    import getpass
 
-
-def _open_browser(link: str, cleanup: contextlib.ExitStack) -> None:
-    from ttybridge.browser import Opener
-
-    def failed() -> None:
-        _stderr("No browser could be started here: open the link yourself.")
-
+    _stderr("ngrok needs the token of your account: https://dashboard.ngrok.com/get-started")
     try:
-        opener = Opener(link)
-        cleanup.callback(opener.close)
-        opener.start(failed)
-    except OSError:
-        failed()
+        token = getpass.getpass("Token (not shown): ").strip()
+    except EOFError:
+        return environ
+    if token:
+        logs.hide(token)
+    return {**environ, NGROK_VARIABLE: token} if token else environ
 
 
 def _complain(problems: Sequence[str]) -> None:
     for problem in problems:
         for line in problem.splitlines() or [""]:
-            _stderr(f"ttybridge: error: {logs.one_line(line)}")
+            _stderr(f"ttybridge: error: {logs.one_line(line.strip())}")
 
 
 def _stderr(line: str) -> None:
-    with _broken_pipe_ignored(sys.stderr):
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+    write(sys.stderr, line + "\n")
 
 
 def _flushed(status: int) -> int:
@@ -213,28 +192,12 @@ def _flushed(status: int) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _broken_pipe_ignored(stream: TextIO) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        _discard(stream)
-
-
 def _discard_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
             continue
-        _discard(stream)
-
-
-def _discard(stream: TextIO) -> None:
-    """Lead a stream to nowhere."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        discard(stream)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ class Config:
     """Name of the tmux session."""
     socket_name: str | None = option(
         None, "--socket-name", "NAME", "tmux socket by name, as tmux -L",
-        group=Group.SESSION, parse=read.socket_name, short="-L", default_text="tmux's own",
+        group=Group.SESSION, parse=read.socket_name, short="-L", rare=True,
+        default_text="tmux's own",
     )
     """Name of tmux's socket; not together with `socket_path`."""
     socket_path: Path | None = option(
@@ -101,7 +102,7 @@ class Config:
     """Working directory; unused in a container."""
     exclusive: bool = option(
         False, "--exclusive", "", "a new connection takes the session over",
-        group=Group.SESSION, kind=Kind.SWITCH,
+        group=Group.SESSION, kind=Kind.SWITCH, rare=True,
     )
     """Whether each new connection detaches all others."""
     container: str | None = option(
@@ -148,12 +149,12 @@ class Config:
     """Keys given one by one."""
     github_user: tuple[GithubUser, ...] = option(
         (), "--github-user", "NAME", "GitHub user whose keys may log in *",
-        group=Group.SSH, parse=read.github_user, kind=Kind.LIST,
+        group=Group.SSH, parse=read.github_user, kind=Kind.LIST, rare=True,
     )
     """Users whose public keys are asked for."""
     ssh_shell: bool = option(
         False, "--ssh-shell", "", "SSH logins get a shell, not the session",
-        group=Group.SSH, kind=Kind.SWITCH,
+        group=Group.SSH, kind=Kind.SWITCH, rare=True,
     )
     """Whether a login with a terminal gets a plain shell."""
     ssh_host: str = option(
@@ -203,6 +204,78 @@ class Config:
     )
     """Name or path of OpenSSH's sshd."""
 
+    # Public address
+    ngrok: bool = option(
+        False, "--ngrok", "", "a public https address from ngrok",
+        group=Group.PUBLIC, kind=Kind.SWITCH,
+    )
+    """Short for `--tunnel ngrok`."""
+    cloudflared: bool = option(
+        False, "--cloudflared", "", "the same from Cloudflare, without an account",
+        group=Group.PUBLIC, kind=Kind.SWITCH,
+    )
+    """Short for `--tunnel cloudflared`."""
+    tunnel: str = option(
+        "none", "--tunnel", "NAME", "ngrok, cloudflared, ssh:USER@HOST, …",
+        group=Group.PUBLIC, parse=read.tunnel,
+    )
+    """Tunnel that makes the bridge public: its name, or `NAME:ARGUMENT`."""
+    ngrok_tcp: bool = option(
+        False, "--ngrok-tcp", "", "SSH through a TCP endpoint of ngrok, too",
+        group=Group.PUBLIC, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether sshd gets a TCP endpoint of its own at ngrok."""
+    ngrok_domain: str | None = option(
+        None, "--ngrok-domain", "NAME", "your domain at ngrok",
+        group=Group.PUBLIC, parse=read.domain, rare=True, default_text="one that ngrok chooses",
+    )
+    """Domain at ngrok that the page is reached by."""
+    ngrok_oauth: str | None = option(
+        None, "--ngrok-oauth", "PROVIDER", "let ngrok ask for a login with google, github, …",
+        group=Group.PUBLIC, parse=read.word, rare=True, default_text="no login at ngrok",
+    )
+    """Provider of the login that ngrok asks for before anything reaches the bridge."""
+    ngrok_allow: tuple[str, ...] = option(
+        (), "--ngrok-allow", "EMAIL", "who may log in with --ngrok-oauth, or @DOMAIN *",
+        group=Group.PUBLIC, parse=read.email, kind=Kind.LIST, rare=True,
+    )
+    """E-mail addresses, or `@domain`, that pass the login of `ngrok_oauth`."""
+    ngrok_basic_auth: Path | None = option(
+        None, "--ngrok-basic-auth", "FILE", "let ngrok ask for USER:PASSWORD, a line in FILE",
+        group=Group.PUBLIC, parse=read.path, rare=True, default_text="no password at ngrok",
+    )
+    """File with `user:password` lines that ngrok asks for, readable by this user alone."""
+    tunnel_url: str | None = option(
+        None, "--tunnel-url", "URL", "public address in front of an ssh tunnel",
+        group=Group.PUBLIC, parse=read.origin, rare=True, default_text="http://HOST:PORT",
+    )
+    """Public address of an `ssh:` tunnel, where a web server stands before its far end."""
+    tunnel_host_key: str | None = option(
+        None, "--tunnel-host-key", "KEY", "public host key of an ssh tunnel's host",
+        group=Group.PUBLIC, parse=read.host_key, rare=True, default_text="as in ~/.ssh/known_hosts",
+    )
+    """Host key of an `ssh:` tunnel's host, as `type base64`."""
+    link_life_s: float = option(
+        600.0, "--link-life", "TIME", "how long a public link can be opened",
+        group=Group.PUBLIC, parse=read.seconds(10, 30 * 86400), rare=True, default_text="10m",
+    )
+    """Seconds in which a public link can be opened for the first time."""
+    link_uses: int = option(
+        1, "--link-uses", "N", "how many browsers a public link lets in",
+        group=Group.PUBLIC, parse=read.integer(1, 10_000, "a number of browsers"), rare=True,
+    )
+    """Browsers that one public link lets in; each keeps a cookie."""
+    proxy: tuple[range, ...] = option(
+        (), "--proxy", "PORTS", "web apps of this machine served at /proxy/PORT/ *",
+        group=Group.PUBLIC, parse=read.ports, kind=Kind.LIST,
+    )
+    """Ports of this machine whose web apps are served below `/proxy/`."""
+    qr: bool = option(
+        True, "--no-qr", "", "no QR code of the public link",
+        group=Group.PUBLIC, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether a public link is shown as a QR code, too."""
+
     # Limits
     max_clients: int = option(
         100, "--max-clients", "N", "clients at the same time",
@@ -232,6 +305,11 @@ class Config:
     """Seconds that a connection has to finish joining."""
 
     # Output
+    label: str = option(
+        "", "--label", "TEXT", "a name for this bridge in `ttybridge status`",
+        group=Group.OUTPUT, parse=read.label, rare=True, default_text="none",
+    )
+    """Name of this bridge among others; empty for none."""
     quiet: bool = option(
         False, "--quiet", "", "print the link and errors, nothing else",
         group=Group.OUTPUT, kind=Kind.SWITCH, short="-q",
@@ -239,7 +317,7 @@ class Config:
     """Whether only the link and errors are printed."""
     open: bool = option(
         False, "--open", "", "open the link in the browser",
-        group=Group.OUTPUT, kind=Kind.SWITCH, short="-o",
+        group=Group.OUTPUT, kind=Kind.SWITCH, rare=True, short="-o",
     )
     """Whether the browser is opened."""
     verbose: int = option(
@@ -249,7 +327,7 @@ class Config:
     """0: warnings; 1: life events too; 2: with tracebacks. Typed and shown text is never logged."""
     config_file: Path | None = option(
         None, "--config", "FILE", "configuration file (TOML)",
-        group=Group.OUTPUT, parse=read.path, short="-c", in_file=False,
+        group=Group.OUTPUT, parse=read.path, rare=True, short="-c", in_file=False,
         default_text="$XDG_CONFIG_HOME/ttybridge/config.toml",
     )
     """File that settings were read from, if any."""
@@ -262,6 +340,23 @@ class Config:
     # Not an option either: it comes from TTYBRIDGE_HOST_KEY_SECRET.
     host_key_secret: Secret | None = None
     """What the SSH host key is made from. `None`: it is random, or kept in `state_dir`."""
+
+    @property
+    def tunnel_name(self) -> str:
+        """Name of the tunnel; `none` without one."""
+        if self.ngrok or self.cloudflared:
+            return "ngrok" if self.ngrok else "cloudflared"
+        return self.tunnel.partition(":")[0]
+
+    @property
+    def tunnel_argument(self) -> str:
+        """What follows the tunnel's name and a colon; empty when nothing does."""
+        return self.tunnel.partition(":")[2]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether a tunnel makes the bridge public."""
+        return self.tunnel_name != "none"
 
     @property
     def mode(self) -> Mode:

@@ -1,5 +1,6 @@
 """The help text and docs/options.md, made from the declared options."""
 
+import textwrap
 from collections.abc import Iterator
 
 from ttybridge.arguments import BRIDGE, CLIENTS, SUBCOMMANDS, Subcommand, groups, takes
@@ -14,15 +15,14 @@ EXIT_STATUS = (
     ("4", "the terminal or tmux failed"),
     ("5", "the port is taken"),
     ("6", "with --ssh: no key may log in, or sshd failed"),
+    ("7", "the tunnel could not be opened"),
     ("N", "with -- COMMAND: its own exit status, or 128 + n when signal n ended it"),
 )
 """What the exit status of the command means."""
 
 _EXAMPLES = (
-    ("ttybridge", "share tmux session 0"),
-    ("ttybridge -p 9000 -s work", "share session work on port 9000"),
     ("ttybridge -- htop", "share one program"),
-    ("ttybridge --ssh", "let people in by SSH, too"),
+    ("ttybridge --ngrok --ssh", "reachable from anywhere, by SSH, too"),
 )
 
 _FLAGS_WIDTH = 28
@@ -35,21 +35,21 @@ def help_text(subcommand: Subcommand) -> str:
 
 def _bridge_help() -> Iterator[str]:
     yield "Usage: ttybridge [OPTIONS] [-- COMMAND…]"
-    yield "       ttybridge env | doctor | ssh | proxy | ssh-config  (each has its --help)"
+    yield "       ttybridge status|link|env|doctor|ssh|proxy|ssh-config  (each: --help)"
     yield BRIDGE.help
     for group, members in groups().items():
         common = [o for o in members if not o.rare and o.kind is not Kind.COMMAND]
-        rare = [f"{o.flag} {o.metavar}".rstrip() for o in members if o.rare]
+        rare = [f"{o.flag} {o.metavar}".rstrip().replace(" ", "\0") for o in members if o.rare]
         yield f"{group.value}:" + ("" if common else " (docs/options.md)")
         yield from (_line(flags(o), o.help) for o in common)
-        for at in range(0, len(rare), 3):
-            yield "  " + "  ".join(rare[at : at + 3])
+        for line in textwrap.wrap(" ".join(rare), 78, break_on_hyphens=False):
+            yield "  " + line.replace("\0", " ")
     yield _line("-h, --help · --version", "print this help · the version")
     yield "  * may be given several times.  Every option is also a TTYBRIDGE_… variable."
     yield "Examples:"
     yield from (_line(command, meaning) for command, meaning in _EXAMPLES)
     yield "Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 failure, 2 wrong options,"
-    yield "3 program missing, 4 tmux failed, 5 port taken, 6 sshd failed; or COMMAND's own."
+    yield "3 program missing, 4 tmux, 5 port taken, 6 sshd, 7 tunnel; or COMMAND's own."
 
 
 def _subcommand_help(subcommand: Subcommand) -> Iterator[str]:

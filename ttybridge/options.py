@@ -21,6 +21,7 @@ class Group(Enum):
     ACCESS = "Access"
     SESSION = "Session"
     SSH = "SSH"
+    PUBLIC = "Public address"
     LIMITS = "Limits"
     OUTPUT = "Output"
 
@@ -101,6 +102,18 @@ class Option:
     def key(self) -> str:
         """The key in the configuration file, such as `port`; empty when it has none."""
         return self.on_flag.removeprefix("--").replace("-", "_") if self.in_file else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value with the place where it was given."""
+
+    raw: object
+    """The value as it was given, not checked yet."""
+    source: str
+    """`flag`, `variable` or `file`."""
+    where: str
+    """The place in words: `--port`, `TTYBRIDGE_PORT`, `port in FILE`."""
 
 
 def option(

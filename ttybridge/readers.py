@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ttybridge.core.public_key import parse_public_key
 from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser, parse_entry, parse_github_user
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SIZE = re.compile(r"([0-9]+)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh]?)")
 
@@ -268,3 +270,74 @@ def site(text: str) -> str:
     if parts.query or parts.fragment or parts.username:
         raise ValueError(reason)
     return text.rstrip("/")
+
+
+def tunnel(text: str) -> str:
+    """Read a tunnel's name with its argument: `NAME` or `NAME:ARGUMENT`.
+
+    >>> tunnel("ssh:me@box.example")
+    'ssh:me@box.example'
+    """
+    name, colon, argument = text.partition(":")
+    if not _WORD.fullmatch(name) or not text.isprintable() or (colon and not argument):
+        message = "give a name such as ngrok, cloudflared or ssh:USER@HOST."
+        raise ValueError(message)
+    return text
+
+
+def word(text: str) -> str:
+    """Read a word of letters, digits and `- _ .`."""
+    if not _WORD.fullmatch(text):
+        message = "give one word of letters and digits, such as google."
+        raise ValueError(message)
+    return text
+
+
+def domain(text: str) -> str:
+    """Read a domain name without scheme, port and path."""
+    name = text.removeprefix("https://").rstrip("/").lower()
+    if not _HOST_NAME.fullmatch(name) or "." not in name:
+        message = "give a name such as box.ngrok.app."
+        raise ValueError(message)
+    return name
+
+
+def email(text: str) -> str:
+    """Read an e-mail address, or `@domain` for everybody there.
+
+    >>> email("@example.com")
+    '@example.com'
+    """
+    _, at, name = text.rpartition("@")
+    if not at or not _HOST_NAME.fullmatch(name) or not text.isprintable() or " " in text:
+        message = "give an address such as you@example.com, or @example.com for all of it."
+        raise ValueError(message)
+    return text
+
+
+def host_key(text: str) -> str:
+    """Read a public host key, as in known_hosts without the names: `ssh-ed25519 AAAA…`."""
+    return parse_public_key(text).line
+
+
+def ports(text: str) -> range:
+    """Read a port, or a range of them.
+
+    >>> ports("6006"), ports("8888-8890")
+    (range(6006, 6007), range(8888, 8891))
+    """
+    first, dash, last = text.partition("-")
+    if first.isdecimal() and (last if dash else first).isdecimal() and len(text) <= 11:
+        found = range(int(first), int(last if dash else first) + 1)
+        if found and found.start >= 1 and found.stop <= 65536:
+            return found
+    message = "give a port such as 6006, or a range such as 8888-8890."
+    raise ValueError(message)
+
+
+def label(text: str) -> str:
+    """Read a name that is shown to people."""
+    if not text.isprintable() or len(text) > 100:
+        message = "give up to 100 printable characters."
+        raise ValueError(message)
+    return text

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttybridge.advice import is_loopback
 from ttybridge.config import Config
 from ttybridge.core.container import MARK
 from ttybridge.core.ssh_keys import secret_problem
 from ttybridge.errors import ConfigError
 from ttybridge.model import Secret
-from ttybridge.options import Group, Kind, Option, options_of
+from ttybridge.options import Given, Kind, Option, options_of
+from ttybridge.together import check_together
 from ttybridge.tokens import (
     HOST_KEY_SECRET_VARIABLE,
     SECRET_VARIABLES,
@@ -48,17 +48,6 @@ class ConfigFile:
     """What it says."""
     problem: str = ""
     """Why it could not be read; empty when it could."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value with the place where it was given."""
-
-    raw: object
-    source: str
-    """`flag`, `variable` or `file`."""
-    where: str
-    """The place in words: `--port`, `TTYBRIDGE_PORT`, `port in FILE`."""
 
 
 def resolve(
@@ -104,7 +93,7 @@ def resolve(
     values["token"] = _token(values, given, environ, read_token or read_token_file, found)
     values["host_key_secret"] = _host_key_secret(environ, found)
     config = Config(**values)  # type: ignore[arg-type]
-    _check_together(config, given, is_directory, found)
+    found += check_together(config, given, is_directory)
     if found:
         raise ConfigError(found)
     return config
@@ -186,7 +175,7 @@ def _merge(
     settings: Mapping[str, object],
     file: ConfigFile | None,
     problems: list[str],
-) -> dict[str, _Given]:
+) -> dict[str, Given]:
     """Return for each option the value of the first source that has it."""
     known = {option.variable for option in OPTIONS if option.variable} | set(SECRET_VARIABLES)
     for name in sorted(environ):
@@ -196,16 +185,16 @@ def _merge(
     given = {}
     for option in OPTIONS:
         if option.name in flags:
-            given[option.name] = _Given(flags[option.name], "flag", option.flag)
+            given[option.name] = Given(flags[option.name], "flag", option.flag)
         elif environ.get(option.variable):
-            given[option.name] = _Given(environ[option.variable], "variable", option.variable)
+            given[option.name] = Given(environ[option.variable], "variable", option.variable)
         elif option.key and option.key in settings and file is not None:
             where = f"{option.key} in {file.path}:"
-            given[option.name] = _Given(settings[option.key], "file", where)
+            given[option.name] = Given(settings[option.key], "file", where)
     return given
 
 
-def _value(option: Option, given: _Given, home: str) -> object:
+def _value(option: Option, given: Given, home: str) -> object:
     """Check one value; raises ValueError with a sentence."""
     raw = given.raw
     match option.kind:
@@ -239,7 +228,7 @@ def _text(raw: object) -> str:
 
 
 def _settle_conflicts(
-    values: dict[str, object], given: Mapping[str, _Given], problems: list[str]
+    values: dict[str, object], given: Mapping[str, Given], problems: list[str]
 ) -> None:
     """Report options that exclude each other; drop the one whose source is weaker."""
     order = ("flag", "variable", "file")
@@ -262,7 +251,7 @@ def _settle_conflicts(
 
 def _token(
     values: Mapping[str, object],
-    given: Mapping[str, _Given],
+    given: Mapping[str, Given],
     environ: Mapping[str, str],
     read_token: Callable[[Path], str],
     problems: list[str],
@@ -301,44 +290,3 @@ def _host_key_secret(environ: Mapping[str, str], problems: list[str]) -> Secret 
         problems.append(f"{HOST_KEY_SECRET_VARIABLE}: {problem}")
         return None
     return Secret(secret)
-
-
-def _check_together(
-    config: Config,
-    given: Mapping[str, _Given],
-    is_directory: Callable[[Path], bool],
-    problems: list[str],
-) -> None:
-    """Report values that are right alone and wrong together."""
-    if config.no_auth and not is_loopback(config.host):
-        problems.append(
-            f"--no-auth with --host {config.host} would give a shell to everyone who reaches "
-            "this machine: leave one of them out."
-        )
-    if config.no_auth and (config.token is not None or "token_file" in given):
-        problems.append("--no-auth and a token exclude each other: leave one of them out.")
-    if "wait" in given and given["wait"].source == "flag" and not config.command:
-        problems.append("--wait needs a command: ttybridge --wait -- COMMAND.")
-    _check_ssh(config, given, problems)
-    if "cwd" in given and config.container:
-        if given["cwd"].source == "flag":
-            problems.append("--cwd has no effect with --container: shells start in its /content.")
-    elif "cwd" in given and config.cwd is not None and not is_directory(config.cwd):
-        problems.append(f"{given['cwd'].where} {_shown(str(config.cwd))}: there is no such folder.")
-
-
-def _check_ssh(config: Config, given: Mapping[str, _Given], problems: list[str]) -> None:
-    if not config.ssh:
-        problems += [
-            f"{option.flag} has no effect without --ssh: add it."
-            for option in OPTIONS
-            if option.group is Group.SSH
-            and option.name in given
-            and option.name != "ssh"
-            and given[option.name].source == "flag"
-        ]
-    if config.state_dir is not None and config.host_key_secret is not None:
-        problems.append(
-            f"--state-dir and {HOST_KEY_SECRET_VARIABLE} both say where the host key comes from: "
-            "give one of them."
-        )

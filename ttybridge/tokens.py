@@ -11,11 +11,21 @@ TOKEN_VARIABLE = "TTYBRIDGE_TOKEN"  # noqa: S105 - the name of the variable, not
 HOST_KEY_SECRET_VARIABLE = "TTYBRIDGE_HOST_KEY_SECRET"  # noqa: S105
 """The variable with the secret that the SSH host key is made from; handled alike."""
 
-SECRET_VARIABLES = (TOKEN_VARIABLE, HOST_KEY_SECRET_VARIABLE)
+LINK_VARIABLE = "TTYBRIDGE_LINK"
+"""The variable in which `ttybridge ssh` hands a link to itself, out of its arguments."""
+
+NGROK_VARIABLE = "NGROK_AUTHTOKEN"
+"""The variable with the token of an account at ngrok, as ngrok itself calls it. With it somebody
+could open tunnels in the user's name: the session does not get it."""
+
+SECRET_VARIABLES = (TOKEN_VARIABLE, HOST_KEY_SECRET_VARIABLE, LINK_VARIABLE, NGROK_VARIABLE)
 """All variables that hold a secret."""
 
 MIN_TOKEN, MAX_TOKEN = 16, 256
 """Characters of a token: 16 random ones have 96 bits; 256 fit every header and address."""
+
+MAX_LINES_BYTES = 64 << 10
+"""Largest file with user names and passwords that is read."""
 
 MIN_DISTINCT = 6
 """Different characters a token needs; 16 random ones of 66 practically never have fewer."""
@@ -50,15 +60,30 @@ def read_token_file(path: Path) -> str:
     Raises:
         ValueError: It cannot be read, or others may read it; has a sentence.
     """
+    text = _read_private(path, MAX_TOKEN + 2)
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Return the lines of a small file with secrets; empty ones are left out.
+
+    Raises:
+        ValueError: It cannot be read, or others may read it; has a sentence.
+    """
+    lines = (line.strip() for line in _read_private(path, MAX_LINES_BYTES).splitlines())
+    return tuple(line for line in lines if line)
+
+
+def _read_private(path: Path, limit_bytes: int) -> str:
+    """Return the beginning of a file that nobody else may read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
                 message = f"others may read it. Run: chmod 600 {path}"
                 raise ValueError(message)
-            data = file.read(MAX_TOKEN + 3)
+            data = file.read(limit_bytes + 1)
     except OSError as error:
         message = f"it cannot be read: {error.strerror}."
         raise ValueError(message) from None
-    text = data.decode("utf-8", "replace")
-    return text.removesuffix("\n").removesuffix("\r")
+    return data.decode("utf-8", "replace")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -27,7 +27,7 @@ from tests.e2e.hostile import (
     session_of,
     tty,
 )
-from ttybridge.bridge import Bridge
+from ttybridge.bridge import Bridge, Listener
 from ttybridge.config import Config
 
 ROUNDS = 20
@@ -94,7 +94,7 @@ async def test_twenty_starts_and_stops_leave_nothing_in_the_process(
     )
     after_first: dict[str, object] = {}
     for number in range(ROUNDS + 1):
-        async with Bridge(config, snapshot) as bridge:
+        async with new_bridge(config, snapshot) as bridge:
             await visit_in_every_way(here(bridge), half_open=number < 3)
         if not after_first:
             if mode == "tmux":
@@ -105,6 +105,12 @@ async def test_twenty_starts_and_stops_leave_nothing_in_the_process(
         assert list(temporary.iterdir()) == []
     if mode == "tmux":
         assert tmux("has-session", "-t", "=0") == "", "the session lives on"
+
+
+def new_bridge(config: Config, snapshot: Mapping[bytes, bytes]) -> Bridge:
+    """Make a bridge inside this process, which tells nobody anything."""
+    nobody = Listener(lambda _: None, lambda _: None, lambda _: None)
+    return Bridge(config, snapshot, nobody, {}, lambda: None)
 
 
 async def visit_in_every_way(bridge: RunningBridge, *, half_open: bool = False) -> None:
@@ -148,14 +154,14 @@ async def test_a_bridge_that_stops_while_a_client_joins_leaves_nothing(
     )
     program.chmod(0o755)
     config = Config(port=0, socket_path=tmux.socket, cwd=tmp_path, tmux=str(program))
-    async with Bridge(config, snapshot) as bridge:
+    async with new_bridge(config, snapshot) as bridge:
         await visit_in_every_way(here(bridge))
     before = held()
     for entrance in ("tty", "colab"):
         flag.touch()
         seen = tmp_path / "slow.seen"
         seen.unlink(missing_ok=True)
-        async with Bridge(config, snapshot) as bridge, session_of(here(bridge)) as session:
+        async with new_bridge(config, snapshot) as bridge, session_of(here(bridge)) as session:
             if entrance == "tty":
                 socket = await session.ws_connect(tty(here(bridge)))
                 await socket.send_str(HELLO)

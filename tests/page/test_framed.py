@@ -1,5 +1,6 @@
 """The terminal in a frame of another page: refused, or allowed by --allow-frame."""
 
+import json
 import shutil
 import ssl
 import subprocess
@@ -7,16 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from tests.conftest import DEADLINE_S, StartBridge, Tmux, wait_until
-from tests.page.conftest import NewContext
+from tests.page.conftest import CHROMIUM, FLAGS, NewContext
 from tests.page.network import ReverseProxy
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 pytestmark = pytest.mark.browser
 
@@ -155,3 +156,51 @@ def test_a_page_of_another_site_frames_the_terminal_over_https(
     (cookie,) = context.cookies()
     assert (cookie["sameSite"], cookie["secure"], cookie["httpOnly"]) == ("None", True, True)
     assert cookie.get("partitionKey") == "https://localhost"
+
+
+@pytest.fixture
+def strict_context(browser: "Browser", tmp_path: Path) -> Iterator["BrowserContext"]:
+    """A browser that refuses all cookies of other sites, as its settings can say."""
+    preferences = tmp_path / "profile" / "Default" / "Preferences"
+    preferences.parent.mkdir(parents=True)
+    settings = {"cookie_controls_mode": 1, "block_third_party_cookies": True}
+    preferences.write_text(json.dumps({"profile": settings}))
+    context = browser.browser_type.launch_persistent_context(
+        tmp_path / "profile", executable_path=CHROMIUM, args=FLAGS, ignore_https_errors=True
+    )
+    yield context
+    context.close()
+
+
+@pytest.mark.parametrize("websockets", ["pass", "strip"])
+def test_a_frame_link_works_where_cookies_of_other_sites_are_refused(
+    start_bridge: StartBridge,
+    tmux: Tmux,
+    strict_context: "BrowserContext",
+    new_neighbour: NewNeighbour,
+    new_proxy: Callable[..., ReverseProxy],
+    certificate: ssl.SSLContext,
+    websockets: Literal["pass", "strip"],
+) -> None:
+    """As in a notebook's output: under a name that the bridge was never told."""
+    neighbour = new_neighbour("localhost", certificate)
+    bridge = start_bridge()
+    proxy = new_proxy(bridge.port, tls=certificate, websockets=websockets)
+    query = bridge.control.link(frame=True).query
+    page = strict_context.new_page()
+    neighbour.open(page, proxy.link() + query)
+    use_the_terminal(page, tmux)
+    assert (proxy.websockets_seen > 0) or websockets == "strip"
+    frame = page.frames[1]
+    assert "link=" not in frame.url
+    # Nothing of the credential is left where the terminal, or an app below /proxy/, could read it.
+    assert "ttybridge-credential" not in frame.content()
+    assert frame.locator("#sign-out").is_hidden()
+    # The browser does refuse: what a page of another site sets in a frame is gone.
+    refused = "() => { document.cookie = 'x=1; SameSite=None; Secure'; return document.cookie; }"
+    assert frame.evaluate(refused) == ""
+    # A saved notebook that is opened again shows the link again, which is used up.
+    strict_context.clear_cookies()
+    neighbour.open(page, proxy.link() + query)
+    words = page.frame_locator("iframe").get_by_text("run the cell again")
+    words.wait_for(timeout=DEADLINE_S * 1000)

@@ -110,6 +110,18 @@ def test_lists_come_from_repeated_flags_commas_and_arrays(
     assert made(argv, environ, toml).allow_host == ("a", "b:81")
 
 
+NEEDED = {
+    "ngrok_tcp": ["--ngrok", "--ssh"],
+    "ngrok_domain": ["--ngrok"],
+    "ngrok_oauth": ["--ngrok"],
+    "ngrok_allow": ["--ngrok", "--ngrok-oauth=google"],
+    "ngrok_basic_auth": ["--ngrok"],
+    "tunnel_url": ["--tunnel=ssh:h/80"],
+    "tunnel_host_key": ["--tunnel=ssh:h"],
+}
+"""Other flags without which a flag has no effect; variables and files may stand alone."""
+
+
 def test_every_option_can_be_given_by_every_source_it_declares() -> None:
     samples = {
         "host": "::1", "port": "81", "base_path": "/a", "allow_host": "h", "trusted_proxy": "::1",
@@ -121,6 +133,10 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
         "ssh_shell": "1", "ssh_host": "::1", "ssh_port": "82", "state_dir": "/d",
         "ssh_forwarding": "0", "ssh_agent": "0", "ssh_sftp": "0", "max_ssh": "7",
         "github_url": "https://git.example", "sshd": "/s",
+        "ngrok": "1", "cloudflared": "1", "tunnel": "ssh:me@h", "ngrok_tcp": "1",
+        "ngrok_domain": "a.example", "ngrok_oauth": "google", "ngrok_allow": "@a.example",
+        "ngrok_basic_auth": "/b", "tunnel_url": "https://h", "tunnel_host_key": SSH_KEY,
+        "link_life_s": "2m", "link_uses": "3", "proxy": "6006-6010", "qr": "0", "label": "x",
         "max_clients": "7", "resume_s": "2m", "backlog_bytes": "1M", "window_bytes": "64K",
         "join_timeout_s": "3", "quiet": "1", "open": "1", "verbose": "2", "config_file": "/c",
     }  # fmt: skip
@@ -135,6 +151,7 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
             argv, literal = [option.flag, option.short], text
         else:
             argv, literal = [option.flag, text], f'"{text}"'
+        argv += NEEDED.get(option.name, [])
         if option.group is Group.SSH and option.name != "ssh":
             argv.append("--ssh")
         if option.name == "wait":
@@ -466,3 +483,35 @@ def test_the_help_fits_a_screen_and_names_every_option() -> None:
 def test_the_reference_of_options_is_up_to_date() -> None:
     written = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
     assert written == manual.markdown(), "run: ttybridge options --markdown > docs/options.md"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--ngrok", "--no-auth"], "--no-auth with a tunnel"),
+        (["--ngrok", "--cloudflared"], "--ngrok and --cloudflared exclude each other"),
+        (["--ngrok", "--tunnel", "ssh:h"], "--ngrok and --tunnel ssh:h exclude each other"),
+        (["--cloudflared", "--host", "0.0.0.0"], "A tunnel leads to 127.0.0.1"),
+        (["--ngrok-domain", "a.example"], "--ngrok-domain has no effect without --ngrok"),
+        (["--ngrok", "--ngrok-tcp"], "--ngrok-tcp is for SSH: add --ssh"),
+        (["--ngrok", "--ngrok-allow", "a@b.example"], "without --ngrok-oauth"),
+        (["--cloudflared", "--tunnel-url", "https://h"], "without --tunnel ssh:USER@HOST"),
+        (["--tunnel", "ssh:"], "give a name such as ngrok"),
+        (["--proxy", "0"], "give a port such as 6006"),
+        (["--proxy", "9-8"], "give a port such as 6006"),
+        (["--ngrok", "--ngrok-domain", "box"], "give a name such as box.ngrok.app"),
+        (["--ngrok", "--ngrok-oauth", "google", "--ngrok-allow", "me"], "you@example.com"),
+    ],
+)
+def test_what_is_wrong_about_a_public_address_is_said(argv: list[str], says: str) -> None:
+    found = problems(argv)
+    assert len(found) == 1, found
+    assert says in found[0]
+
+
+def test_a_tunnel_has_a_name_and_an_argument() -> None:
+    assert (made(["--ngrok"]).tunnel_name, made([]).tunnel_name) == ("ngrok", "none")
+    config = made(["--tunnel", "ssh:me@box:22/8080"])
+    assert (config.tunnel_name, config.tunnel_argument) == ("ssh", "me@box:22/8080")
+    assert config.is_public
+    assert not made([]).is_public

@@ -46,6 +46,8 @@ class Address:
     """Name of the machine for ssh, made from host, port and path; no other `base` has it."""
     token: Secret | None = None
     """The token in the link."""
+    link: Secret | None = None
+    """What is behind `link=`: it can be exchanged for a token, once."""
 
     @property
     def is_local(self) -> bool:
@@ -67,7 +69,7 @@ def parse_address(text: str) -> Address:
         ConfigError: It is no such address; never shows what follows the `?`.
 
     >>> parse_address("http://127.0.0.1:8000/?token=R7xk2-Qm9fLw0_ab")
-    Address(base='http://127.0.0.1:8000', host='127.0.0.1', port=8000, name='ttybridge-127.0.0.1-8000', token=Secret('***'))
+    Address(base='http://127.0.0.1:8000', host='127.0.0.1', port=8000, name='ttybridge-127.0.0.1-8000', token=Secret('***'), link=None)
     >>> parse_address("https://Box.Example/shell/").name
     'ttybridge-box.example-shell'
     """  # noqa: E501 - the shape of the result reads best on one line
@@ -95,6 +97,7 @@ def parse_address(text: str) -> Address:
         port=port or _STANDARD_PORT[scheme],
         name=_default_name(base, host),
         token=_token(parts.query),
+        link=_link(parts.query),
     )
 
 
@@ -143,6 +146,11 @@ def _host(text: str) -> str:
 def _token(query: str) -> Secret | None:
     given = parse_qs(query, keep_blank_values=True).get("token")
     return checked_token(given[-1], "What follows token= in the link") if given else None
+
+
+def _link(query: str) -> Secret | None:
+    given = parse_qs(query, keep_blank_values=True).get("link")
+    return Secret(given[-1]) if given and given[-1] else None
 
 
 def _default_name(base: str, host: str) -> str:

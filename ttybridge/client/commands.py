@@ -19,11 +19,11 @@ from ttybridge.client.ssh_config import Host
 from ttybridge.client.store import Store
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.model import Secret
-from ttybridge.tokens import TOKEN_VARIABLE, read_token_file
+from ttybridge.tokens import LINK_VARIABLE, TOKEN_VARIABLE, read_token_file
 
 _MISSING = (
-    "The token is missing: give the link with ?token=… in quotes, or --token-file FILE, or set "
-    "the variable TTYBRIDGE_TOKEN. In a terminal it is asked for."
+    "The token is missing: give the link that the bridge printed, in quotes, or --token-file FILE, "
+    "or set the variable TTYBRIDGE_TOKEN. In a terminal it is asked for."
 )
 _CLEAR = (
     "ttybridge: warning: {host} is reached by plain http: others on the way can read the token, "
@@ -51,7 +51,8 @@ def run(
     if given.problems:
         raise ConfigError(given.problems)
     try:
-        _hide_token(given, snapshot)
+        _hide_credential(given, snapshot)
+        _open_link(given, environ)
         if given.subcommand is PROXY:
             return _proxy(given, environ)
         if given.subcommand is SSH:
@@ -64,22 +65,46 @@ def run(
         raise TtyBridgeError(f"{name}: {error.strerror}.") from None
 
 
-def _hide_token(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
-    """Start again without the token of the link, if it is among our arguments.
+def _open_link(given: Arguments, environ: Mapping[str, str]) -> None:
+    """Exchange a link for a token, and keep it at once: a link works once.
+
+    Whoever gives the command again has the token from the first time.
+    """
+    address = _address(given)
+    link = address.link or Secret(environ.get(LINK_VARIABLE, ""))
+    if not link or address.token is not None:
+        return
+    kept = store.open_store(environ)
+    token = asyncio.run(http.open_link(address, link))
+    if token is not None:
+        kept.save_token(address, token)
+    else:
+        token = kept.token(address)
+    if token is None:
+        message = f"The link to {address.base} has been used, or is too old."
+        raise TtyBridgeError(message, hint="Get a new one where the bridge runs: ttybridge link.")
+    given.words = (f"{address.base}/?token={token}", *given.words[1:])
+
+
+def _hide_credential(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
+    """Start again without the token or link of the address, if it is among our arguments.
 
     Everyone here can read the arguments of a program that runs, and only we its environment.
     """
     address, start = _address(given), len(sys.orig_argv) - len(sys.argv) + 1
-    if address.token is None or given.words[0] not in sys.orig_argv[start:]:
+    if not (address.token or address.link) or given.words[0] not in sys.orig_argv[start:]:
         return
     # --token-file is left out: a link wins over it, and it over the variable.
     flags = [flag for flag in sorted(given.switches) if flag not in given.values]
     flags += [f"{flag}={value}" for flag, value in given.values.items()]
     own = [given.subcommand.name, *flags, address.base, *given.rest]
     words = [sys.executable, *sys.orig_argv[1:start], *own]
-    token = {TOKEN_VARIABLE.encode(): address.token.encode()}
+    if address.token is not None:
+        credential = {TOKEN_VARIABLE.encode(): address.token.encode()}
+    else:
+        credential = {LINK_VARIABLE.encode(): str(address.link).encode()}
     sys.stderr.flush()
-    os.execve(sys.executable, words, dict(snapshot) | token)  # noqa: S606 - no shell
+    os.execve(sys.executable, words, dict(snapshot) | credential)  # noqa: S606 - no shell
 
 
 def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:

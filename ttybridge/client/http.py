@@ -15,6 +15,7 @@ from ttybridge.core.public_key import PublicKey, parse_public_key
 from ttybridge.errors import TtyBridgeError
 from ttybridge.logs import one_line
 from ttybridge.model import Secret
+from ttybridge.tokens import token_problem
 
 if TYPE_CHECKING:
     import aiohttp
@@ -29,6 +30,10 @@ _USER = re.compile(r"(?!-)(?=.{1,64}$)[\w.@+-]+\$?")
 """Names of accounts that ssh's configuration holds without quotes: letters of all languages, and
 nothing that stands for something else there. Samba's accounts of machines end in a `$`."""
 _NGROK_ERROR = re.compile(rb"ERR_NGROK_\d+")
+
+
+class Unauthorized(TtyBridgeError):
+    """The bridge does not accept the credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,32 @@ async def ask(address: Address, token: Secret) -> SshFacts:
         url = f"{address.base}/ssh"
         async with session.get(url, proxy=proxy, allow_redirects=False) as answer:
             return parse_facts(await _body(answer), address)
+
+
+async def open_link(address: Address, link: Secret) -> Secret | None:
+    """Exchange a link for a token, which lasts; None when the link is used up, too old or wrong.
+
+    Raises:
+        TtyBridgeError: The bridge cannot be reached, or answers something else.
+    """
+    async with asking(address, None) as (session, proxy):
+        url, headers = f"{address.base}/login", {"Accept": "application/json"}
+        form = {"link": str(link)}
+        try:
+            async with session.post(
+                url, data=form, headers=headers, proxy=proxy, allow_redirects=False
+            ) as answer:
+                data = await _body(answer)
+        except Unauthorized:
+            return None
+    try:
+        token = json.loads(data)["token"]
+        if token_problem(token):
+            raise ValueError(token_problem(token))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = f"{address.base} answers, and not as a bridge does."
+        raise TtyBridgeError(message, hint="Compare it with the link that it printed.") from None
+    return Secret(token)
 
 
 def parse_facts(data: bytes, address: Address) -> SshFacts:
@@ -80,7 +111,7 @@ def parse_facts(data: bytes, address: Address) -> SshFacts:
 
 @contextlib.asynccontextmanager
 async def asking(
-    address: Address, token: Secret
+    address: Address, token: Secret | None
 ) -> AsyncIterator[tuple["aiohttp.ClientSession", str | None]]:
     """Give a session with our headers, and the proxy to use; turn failures into sentences.
 
@@ -90,11 +121,12 @@ async def asking(
     import aiohttp
 
     headers = {
-        "Authorization": f"Bearer {token}",
         # Without it, free ngrok addresses answer with a page that warns of phishing.
         "ngrok-skip-browser-warning": "1",
         "User-Agent": f"ttybridge/{__version__}",
     }
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(
@@ -155,7 +187,8 @@ async def _refuse(answer: "aiohttp.ClientResponse") -> None:
         with contextlib.suppress(Exception):  # an answer without an end has a status all the same
             async with asyncio.timeout(5):
                 body = await _body(answer)
-        raise refusal(answer.status, body)
+        error = refusal(answer.status, body)
+        raise Unauthorized(error.message, hint=error.hint) if answer.status == 401 else error
 
 
 async def _body(answer: "aiohttp.ClientResponse") -> bytes:

@@ -69,6 +69,24 @@ class SshLine:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PublicLine:
+    """What to tell about a public link."""
+
+    local: str
+    """The address on this machine, without token."""
+    life_s: float
+    """Seconds in which the link can be opened."""
+    uses: int
+    """How many browsers it lets in."""
+    ssh_command: str = ""
+    """The command that logs in over it; empty without SSH."""
+    has_ssh_address: bool = False
+    """Whether sshd has a public address of its own, too."""
+    qr: str = ""
+    """The link as a QR code in text; empty for none."""
+
+
 def make_banner(
     *,
     version: str,
@@ -78,6 +96,8 @@ def make_banner(
     notes: Sequence[str] = (),
     token_generated: bool = True,
     ssh: SshLine | None = None,
+    public: PublicLine | None = None,
+    proxied: Sequence[str] = (),
     columns: int = 80,
 ) -> Banner:
     """Return the banner.
@@ -90,6 +110,8 @@ def make_banner(
         notes: Further sentences, one paragraph each.
         token_generated: Whether the token lives for this run only.
         ssh: How to come by SSH; None without it.
+        public: What to tell about a link that leads through a tunnel; None for one of this machine.
+        proxied: Addresses of web apps of this machine that are served.
         columns: Width of the terminal.
 
     >>> print(make_banner(version="1.0", link="http://127.0.0.1:8080/?token=x", session="0",
@@ -105,8 +127,16 @@ def make_banner(
     invitation = "Open this link in a browser; whoever has it can type:"
     if "token=" not in link:
         invitation = "Open this link in a browser:"
+    if public is not None:
+        invitation = _public_invitation(public)
     head = [f"ttybridge {version} · {what(mode, session)}", *_wrap(invitation, width), ""]
-    tail = [*(_ssh(ssh, width) if ssh else []), "", *_wrap(how_to_stop(mode), width)]
+    tail = _public(public, width) if public is not None else []
+    if ssh is not None and (public is None or public.has_ssh_address):
+        tail += _ssh(ssh, width, is_public=public is not None)
+    if proxied:
+        tail += ["", "Web apps of this machine, for browsers that are in:", ""]
+        tail += [f"  {address}" for address in proxied]
+    tail += ["", *_wrap(how_to_stop(mode), width)]
     if not token_generated and "token=" in link:
         tail += _wrap("The token is yours: the link stays the same at the next start.", width)
     for note in notes:
@@ -114,7 +144,35 @@ def make_banner(
     return Banner(_lines(head), link, _lines(tail))
 
 
-def _ssh(ssh: SshLine, width: int) -> list[str]:
+def _public_invitation(public: PublicLine) -> str:
+    often = "it works once" if public.uses == 1 else f"it lets {public.uses} browsers in"
+    return f"Open this link in a browser within {duration(public.life_s)}; {often}:"
+
+
+def duration(time_s: float) -> str:
+    """Say how long something lasts.
+
+    >>> duration(600), duration(90), duration(86400)
+    ('10 minutes', '90 seconds', '24 hours')
+    """
+    units = ((3600, "hour"), (60, "minute"), (1, "second"))
+    whole = (unit for unit in units if time_s >= unit[0] and time_s % unit[0] == 0)
+    unit_s, name = next(whole, units[-1])
+    count = f"{time_s / unit_s:g}"
+    return f"{count} {name}" if count == "1" else f"{count} {name}s"
+
+
+def _public(public: PublicLine, width: int) -> list[str]:
+    lines = ["", *public.qr.splitlines()] if public.qr else []
+    more = f"For another browser: ttybridge link. On this machine: {public.local}"
+    lines += ["", *_wrap(more, width)]
+    if public.ssh_command:
+        said = "SSH from a machine that has ttybridge, with scp and all other tools by ssh-config:"
+        lines += ["", *_wrap(said, width), "", f"  {public.ssh_command}"]
+    return lines
+
+
+def _ssh(ssh: SshLine, width: int, *, is_public: bool = False) -> list[str]:
     return [
         "",
         *_wrap(f"SSH, for the keys that may log in, lands in {ssh.lands}:", width),
@@ -125,6 +183,12 @@ def _ssh(ssh: SshLine, width: int) -> list[str]:
         *_wrap("For ~/.ssh/config, so that scp, rsync and editors find it by name:", width),
         "",
         *(f"  {line}" for line in ssh.block),
+        *(() if is_public else _over_link(width)),
+    ]
+
+
+def _over_link(width: int) -> list[str]:
+    return [
         "",
         *_wrap(
             "From a machine that only the link reaches: ttybridge ssh LINK, or for other tools "

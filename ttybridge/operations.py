@@ -1,0 +1,209 @@
+"""The running bridge, as the control socket asks it."""
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ttybridge import __version__
+from ttybridge.adapters.pane_run import PaneRun, PaneRuns
+from ttybridge.config import Config
+from ttybridge.core import environment as env
+from ttybridge.core.banner import SshLine
+from ttybridge.errors import TerminalError
+from ttybridge.public import Public
+from ttybridge.sessions.hub import Hub
+from ttybridge.sessions.tmux import TmuxTerminals
+from ttybridge.started import ssh_line
+from ttybridge.web.server import Serving
+
+if TYPE_CHECKING:
+    from ttybridge.ssh.companion import Companion
+
+FRAME_LINK_S = 600.0
+"""Time in which the link of a frame can be opened, in seconds: it is opened at once, and only a
+notebook that is slow to show its output takes longer."""
+
+
+class Running:
+    """The running bridge, as the control socket asks it."""
+
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        serving: Serving,
+        local: str,
+        port: int,
+        sshd: "Companion | None",
+        runs: PaneRuns | None,
+        stop: Callable[[], None],
+    ) -> None:
+        """Remember the parts.
+
+        Args:
+            config: The options.
+            hub: The session.
+            serving: The web server.
+            local: The page's address on this machine, with a slash at its end.
+            port: Its port.
+            sshd: The companion sshd; None without --ssh.
+            runs: Runs texts in the shared pane; None where the bridge cannot.
+            stop: Stops the bridge.
+        """
+        self._config, self._hub, self._serving = config, hub, serving
+        self._local, self._port, self._sshd, self._runs = local, port, sshd, runs
+        self.stop = stop
+        self.public: Public | None = None
+        self._started_at = time.time()
+
+    @property
+    def address(self) -> str:
+        """The page's address for others, with a slash at its end."""
+        if self.public is None:
+            return self._local
+        return f"{self.public.address.url}{self._config.base_path}/"
+
+    @property
+    def ssh_line(self) -> SshLine | None:
+        """What to tell about SSH: at its public address if it has one, else on this machine."""
+        if self._sshd is None:
+            return None
+        address = self.public.address.ssh if self.public is not None else None
+        return ssh_line(self._config, self._sshd, self._hub.terminals, address)
+
+    @property
+    def has_public_ssh(self) -> bool:
+        """Whether sshd has a public address of its own."""
+        return self.public is not None and self.public.address.ssh is not None
+
+    @property
+    def ssh_over_web(self) -> str:
+        """The command that logs in over the public address, with a link; may be empty."""
+        if self._sshd is None or self.public is None:
+            return ""
+        return f"ttybridge ssh '{self.link(uses=1)}'"
+
+    @property
+    def proxied(self) -> tuple[str, ...]:
+        """Addresses of this machine's web apps; of a range the first is enough."""
+        if self.public is not None and self.address.startswith("http://"):
+            return ()  # over plain http browsers do not say which page asks for an app
+        return tuple(f"{self.address}proxy/{ports.start}/" for ports in self._config.proxy)
+
+    def link(
+        self, *, is_framed: bool = False, life_s: float | None = None, uses: int | None = None
+    ) -> str:
+        """Return a new link to the page.
+
+        Raises:
+            TerminalError: It is for a frame, and there is no token: any site could frame the page.
+        """
+        if is_framed and self._config.no_auth:
+            raise TerminalError(
+                "A terminal in a frame needs a token, and this bridge has none.",
+                hint="Start it without --no-auth.",
+            )
+        default_s = FRAME_LINK_S if is_framed else self._config.link_life_s
+        return self._serving.link(
+            self.address,
+            life_s=default_s if life_s is None else life_s,
+            uses=(1 if is_framed else self._config.link_uses) if uses is None else uses,
+            is_framed=is_framed,
+        )
+
+    def status(self) -> Mapping[str, object]:
+        """Return docs/control.md's object."""
+        terminals = self._hub.terminals
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "label": self._config.label,
+            "startedAt": self._started_at,
+            "session": terminals.session,
+            "mode": terminals.mode.value,
+            "port": self._port,
+            "address": self._local,
+            "clients": len(self._hub.attachments),
+            "tunnel": self._tunnel(),
+            "ssh": self._ssh(),
+            "proxy": [port for ports in self._config.proxy for port in ports],
+        }
+
+    def _tunnel(self) -> dict[str, object] | None:
+        if self.public is None:
+            return None
+        return {
+            "name": self._config.tunnel_name,
+            "state": self.public.state,
+            "urls": list(self.public.urls),
+            "notes": list(self.public.address.notes),
+        }
+
+    def _ssh(self) -> dict[str, object] | None:
+        if self._sshd is None:
+            return None
+        line = ssh_line(self._config, self._sshd, self._hub.terminals, None)
+        public = self.public.address.ssh if self.public is not None else None
+        return {
+            "user": line.user,
+            "host": line.host,
+            "port": line.port,
+            "command": line.command,
+            "hostKey": line.host_key.line,
+            "fingerprint": line.host_key.fingerprint,
+            "public": f"tcp://{public[0]}:{public[1]}" if public else None,
+        }
+
+    def serve_host(self, url: str) -> None:
+        """Serve another public address from now on."""
+        self._serving.add_public(url)
+
+    async def update_environment(
+        self, changes: Mapping[bytes, bytes | None]
+    ) -> tuple[int, int, list[str]]:
+        """Change variables for the session's new windows, and for later logins.
+
+        Raises:
+            TtyBridgeError: They cannot be changed.
+        """
+        terminals = self._hub.terminals
+        update = env.update(changes)
+        if self._sshd is not None:
+            update = self._sshd.update_environment(changes)
+        if isinstance(terminals, TmuxTerminals):
+            update = await terminals.update_environment(changes)
+        was_set = sum(value is not None for value in update.changes.values())
+        skipped = [os.fsdecode(name) for name in changes.keys() - update.changes.keys()]
+        return was_set, len(update.changes) - was_set, skipped
+
+    @contextlib.asynccontextmanager
+    async def run(self, text: str) -> AsyncIterator[AsyncIterator[str | int]]:
+        """Run a text in the shared pane; gives its output, then its exit status.
+
+        Raises:
+            TerminalError: There is no such pane, or it takes no line now.
+        """
+        if self._runs is None:
+            raise TerminalError(
+                "Cells run in the tmux session of this machine, and the bridge has none: it "
+                "shares a container's, or a command.",
+                hint="Start it without --container and without a command.",
+            )
+        async with self._runs.run(text) as run:
+            yield _items(run)
+
+
+async def _items(run: PaneRun) -> AsyncIterator[str | int]:
+    """Give a run's output and its status.
+
+    Raises:
+        TerminalError: It ended without one.
+    """
+    async for piece in run:
+        yield piece
+    end = run.end
+    if end is None or end.status is None:
+        raise TerminalError(end.message if end else "The run was given up.")
+    yield end.status
