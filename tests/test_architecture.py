@@ -24,18 +24,29 @@ LAYER_OF = {
     "options": "settings",
     "readers": "settings",
     "settings": "settings",
+    "together": "settings",
     "tokens": "settings",
     "ssh": "ssh",
     "web": "web",
     "client": "client",
     "bridge": "bridge",
+    "public": "bridge",
+    "operations": "bridge",
+    "started": "bridge",
     "browser": "entrances",
     "check": "entrances",
+    "child": "entrances",
     "cli": "entrances",
     "doctor": "entrances",
     "env_command": "entrances",
+    "launch": "entrances",
     "notebook": "entrances",
+    "public_checks": "entrances",
+    "qr": "entrances",
     "ssh_checks": "entrances",
+    "announce": "entrances",
+    "output": "settings",
+    "running": "entrances",
     "__main__": "entrances",
 }
 """The layer of each module or package directly inside ttybridge."""
@@ -84,7 +95,7 @@ ONLY_IN = {
 """Libraries that only these modules import."""
 
 READS_ENVIRONMENT = {
-    *("ttybridge.cli", "ttybridge.notebook"),
+    *("ttybridge.cli", "ttybridge.launch", "ttybridge.notebook.magics"),
     *("ttybridge.ssh.login", "ttybridge.ssh.keeper"),
 }
 """The modules that may read os.environ, those that are programs; all others receive values."""
