@@ -42,6 +42,7 @@ def run(
     *,
     as_json: bool,
     out: TextIO,
+    is_public: bool = False,
 ) -> int:
     """Print all checks; return 0 when nothing fails, else 1.
 
@@ -51,17 +52,33 @@ def run(
         problems: What is wrong with the configuration.
         as_json: Print JSON instead of lines.
         out: Where to.
+        is_public: Check the public address of the bridge that runs, and nothing else.
     """
-    checks = [*_configuration(config, problems), *_run_checks(config, snapshot)]
+    checks: list[Check] = []
+
+    def report(check: Check) -> None:
+        checks.append(check)
+        if not as_json:
+            hint = f" — {check.hint}" if check.hint else ""
+            out.write(f"{check.state:<4}  {check.name}: {check.text}{hint}\n")
+            out.flush()
+
+    if is_public and not problems:
+        from ttybridge.public_checks import public_checks
+
+        public_checks(config, snapshot, report)
+    else:
+        for check in _configuration(config, problems):
+            report(check)
+        for check in () if is_public else _run_checks(config, snapshot):
+            report(check)
     failed = sum(check.state == FAIL for check in checks)
     if as_json:
         value = {"ok": not failed, "checks": [asdict(check) for check in checks]}
         out.write(json.dumps(value, indent=2) + "\n")
     else:
-        for check in checks:
-            hint = f" — {check.hint}" if check.hint else ""
-            out.write(f"{check.state:<4}  {check.name}: {check.text}{hint}\n")
-        verdict = "Nothing is in the way." if not failed else f"{failed} to mend before it runs."
+        aim = "is reached" if is_public else "runs"
+        verdict = f"{failed} to mend before it {aim}." if failed else "Nothing is in the way."
         out.write(f"{verdict}\n")
     return 1 if failed else 0
 
