@@ -47,6 +47,6 @@ dist: setup  ## build wheel and sdist into dist/ and look inside
 	@$(RUN_PYTEST) tests/test_packaging.py
 
 clean:  ## remove everything that these targets made
-	@rm -rf .venv .venv-colab dist htmlcov test-results ttybridge/page static/dist static/node_modules \
-		.coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-apps .venv-colab dist htmlcov test-results ttybridge/page static/dist \
+		static/node_modules tests/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find ttybridge tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ npm_script() { npm --prefix static --silent run "$1" </dev/null; }
 
 no_addresses() {
     # Where a package comes from is the business of the machine, not of the project.
-    ! grep -nE '"resolved"|https?://[^"]*\.tgz' static/package-lock.json
+    ! grep -nE '"resolved"|https?://[^"]*\.tgz' static/package-lock.json tests/node/package-lock.json
 }
 
 lint() {
@@ -54,7 +54,8 @@ page)
 all)
     lint
     page
-    step "pytest" "$bin/python" -m pytest -ra "$@"
+    # A file's tests stay together: they share what is slow to start.
+    step "pytest" "$bin/python" -m pytest -ra -n auto --maxprocesses 4 --dist loadfile "$@"
     ;;
 *)
     printf 'scripts/check.sh: lint, page or all, not %s\n' "$what" >&2

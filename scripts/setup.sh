@@ -11,7 +11,7 @@ readonly min_minor=11      # Python 3.11, as in pyproject.toml
 readonly newest_minor=14   # newest Python 3 that the dependencies are tested with
 readonly min_node=18       # as in scripts/page.py
 readonly venv=.venv
-readonly npm_wait_s=300 browser_wait_s=600
+readonly npm_wait_s=300 browser_wait_s=600 apps_wait_s=900
 
 say() { printf '%s\n' "$@" >&2; }  # each argument is a line
 die() { say "$@"; exit 1; }
@@ -266,6 +266,38 @@ colab_venv() {
     say "No colab command line (it needs Python 3.12 or newer); its tests are skipped."
 }
 
+# The tests of public addresses drive the real agent of ngrok, a static binary of x86-64 Linux.
+agent_for_test() {
+    local folder=tests/node
+    local lock="$folder/package-lock.json" mark="$folder/node_modules/.package-lock.json"
+    if [ -e "$mark" ] && [ ! "$lock" -nt "$mark" ]; then return 0; fi
+    local log status=1
+    log="$(mktemp)"
+    if node_is_good; then
+        say "installing the ngrok agent for its tests into $folder"
+        (cd "$folder" && timeout "$npm_wait_s" npm ci --ignore-scripts --no-audit --no-fund) \
+            </dev/null >"$log" 2>&1 && status=0
+    fi
+    if [ "$status" != 0 ]; then
+        tail -n 5 "$log" >&2
+        say "No ngrok agent could be installed (by npm); its tests are skipped."
+    fi
+    rm -f "$log"
+}
+
+# JupyterLab and TensorBoard, for the tests of /proxy/PORT/ and of notebooks.
+apps_venv() {
+    if [ -x .venv-apps/bin/jupyter-lab ] && [ -x .venv-apps/bin/tensorboard ]; then return 0; fi
+    say "installing JupyterLab and TensorBoard for their tests into .venv-apps"
+    rm -rf .venv-apps
+    "$venv/bin/python" -m venv .venv-apps &&
+        timeout "$apps_wait_s" .venv-apps/bin/python -m pip --disable-pip-version-check install \
+            --quiet 'jupyterlab>=4.4,<5' 'jupyter-server-proxy>=4.4,<5' ipykernel nbclient \
+            'tensorboard>=2.18,<3' </dev/null >&2 && return 0
+    rm -rf .venv-apps
+    say "No JupyterLab and TensorBoard could be installed; their tests are skipped."
+}
+
 case "$purpose" in
 run)
     venv_is_good || make_venv
@@ -283,6 +315,8 @@ test | dev)
     if [ "$purpose" = test ]; then
         browser_for_test
         colab_venv
+        apps_venv
+        agent_for_test
     fi
     ;;
 *)

@@ -130,13 +130,14 @@ def test_the_page_is_stale_once_a_source_is_newer(checkout: Path) -> None:
     assert not is_current(checkout / "static")
 
 
-def test_the_lock_file_pins_every_package_and_names_no_address() -> None:
-    text = (STATIC / "package-lock.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("folder", [STATIC, ROOT / "tests" / "node"], ids=lambda path: path.name)
+def test_the_lock_file_pins_every_package_and_names_no_address(folder: Path) -> None:
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
     packages = {name: each for name, each in json.loads(text)["packages"].items() if name}
     assert packages
     assert [name for name, each in packages.items() if "integrity" not in each] == []
     assert "resolved" not in text
-    assert "omit-lockfile-registry-resolved=true" in (STATIC / ".npmrc").read_text()
+    assert "omit-lockfile-registry-resolved=true" in (folder / ".npmrc").read_text()
 
 
 def test_make_run_gives_the_environment_that_make_got(tmp_path: Path) -> None:

@@ -212,6 +212,34 @@ def test_tests_go_on_without_what_cannot_be_installed(machine: Machine) -> None:
     assert "No colab command line (it needs Python 3.12 or newer); its tests are skipped." in text
 
 
+def test_the_ngrok_agent_is_installed_once_and_done_without_where_npm_fails(
+    machine: Machine,
+) -> None:
+    folder = machine[0] / "tests" / "node"
+    folder.mkdir(parents=True)
+    (folder / "package-lock.json").write_text("{}")
+    add_python(machine, "python3.11", 11)
+    add_program(machine, "node", "echo v20.1.0")
+    add_program(machine, "npm", "echo npm error EBADPLATFORM >&2; exit 1")
+    # The page's packages are there already.
+    packages = machine[0] / "static" / "node_modules"
+    packages.mkdir()
+    (machine[0] / "static" / "package-lock.json").write_text("{}")
+    (packages / ".package-lock.json").write_text("{}")
+    status, text = setup(machine, "test")
+    assert status == 0, text
+    assert "npm error EBADPLATFORM\nNo ngrok agent could be installed" in text
+    add_program(machine, "npm", 'mkdir node_modules; echo "$*" >node_modules/.package-lock.json')
+    status, text = setup(machine, "test")
+    assert status == 0, text
+    assert "installing the ngrok agent" in text
+    installed = folder / "node_modules" / ".package-lock.json"
+    assert installed.read_text().startswith("ci --ignore-scripts ")
+    status, text = setup(machine, "test")
+    assert status == 0, text
+    assert "ngrok" not in text
+
+
 def test_a_checkout_that_was_moved_gets_a_new_environment(machine: Machine) -> None:
     add_python(machine, "python3.12", 12)
     add_program(machine, "tmux", "")
