@@ -24,7 +24,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 SWITCHES = {each.name: {flag for flag, _ in each.switches} for each in SUBCOMMANDS}
 """Flags of each subcommand that are no settings; the name of the bridge itself is empty."""
 
-OTHER_FLAGS = {"--help", "--version"}.union(*SWITCHES.values())
+OTHER_FLAGS = {"--help", "--version", "--logdir"}.union(*SWITCHES.values())
+"""Flags that are no settings; the last one is TensorBoard's."""
 
 
 def blocks(text: str, language: str) -> list[str]:
