@@ -287,12 +287,13 @@ agent_for_test() {
 
 # JupyterLab and TensorBoard, for the tests of /proxy/PORT/ and of notebooks.
 apps_venv() {
-    if [ -x .venv-apps/bin/jupyter-lab ] && [ -x .venv-apps/bin/tensorboard ]; then return 0; fi
+    if [ -x .venv-apps/bin/tensorboard ] &&
+        [ -e .venv-apps/share/jupyter/labextensions/@jupyter-widgets ]; then return 0; fi
     say "installing JupyterLab and TensorBoard for their tests into .venv-apps"
     rm -rf .venv-apps
     "$venv/bin/python" -m venv .venv-apps &&
         timeout "$apps_wait_s" .venv-apps/bin/python -m pip --disable-pip-version-check install \
-            --quiet 'jupyterlab>=4.4,<5' 'jupyter-server-proxy>=4.4,<5' ipykernel nbclient \
+            --quiet 'jupyterlab>=4.4,<5' 'jupyter-server-proxy>=4.4,<5' ipykernel ipywidgets nbclient \
             'tensorboard>=2.18,<3' </dev/null >&2 && return 0
     rm -rf .venv-apps
     say "No JupyterLab and TensorBoard could be installed; their tests are skipped."

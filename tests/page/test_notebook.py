@@ -34,10 +34,6 @@ RUN_ALL = """async () => {
   await window.jupyterapp.commands.execute("notebook:run-all-cells");
   await window.jupyterapp.commands.execute("docmanager:save");
 }"""
-RUN = """async (text) => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  await panel.sessionContext.session.kernel.requestExecute({ code: text }).done;
-}"""
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def test_the_terminal_is_in_the_cell_of_a_real_jupyterlab(
         lambda: "connected" in [each.evaluate(STATE) for each in page.frames[1:]],
         "the terminal is back",
     )
-    page.evaluate(RUN, "%ttybridge stop")
+    page.get_by_role("button", name="Stop the bridge").last.click()
     page.wait_for_selector("text=The bridge was stopped")
     assert page.locator("iframe[title=Terminal]").count() == 0
     assert notebooks.bridges() == []
