@@ -119,8 +119,9 @@ def test_a_client_comes_back_before_the_bridge_notices_the_loss(
     cable.mend(abandon=True)
     tab.reconnect()
     check_that_all_was_taken_once(tab)
-    assert "came back" in bridge.log
-    assert "lost its connection" not in bridge.log
+    before, came_back, _ = bridge.log.partition("came back")
+    assert came_back
+    assert "lost its connection" not in before  # later on, a button pressed twice may lose a try
 
 
 def test_keys_typed_during_a_cut_arrive_once_and_in_order(
