@@ -13,7 +13,7 @@ from typing import IO
 
 from ttybridge.errors import ConfigError, TtyBridgeError
 
-START_S = 180.0
+START_S = 240.0
 """Longest time for a bridge to serve, in seconds: a tunnel's agent may be downloaded first."""
 
 STOP_S = 20.0
@@ -83,9 +83,11 @@ class Child:
                 start_new_session=True,
                 pass_fds=() if outlives else (theirs,),
             )
-        except OSError as error:
+        except BaseException as error:
             self._errors.close()
             self._let_go()
+            if not isinstance(error, OSError):
+                raise
             message = f"{sys.executable} cannot be started: {error.strerror}."
             raise TtyBridgeError(message) from error
         finally:

@@ -17,7 +17,8 @@ from typing import Self
 from ttybridge.adapters.rundir import bases
 from ttybridge.child import STOP_S, Child
 from ttybridge.client import control
-from ttybridge.client.control import Control, Link, Running, Status
+from ttybridge.client.control import Control, Link, Running
+from ttybridge.client.status import Status
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.options import Kind, Option, options_of
@@ -27,7 +28,7 @@ from ttybridge.tokens import HOST_KEY_SECRET_VARIABLE, TOKEN_VARIABLE
 _SECRETS = {"token": TOKEN_VARIABLE, "host_key_secret": HOST_KEY_SECRET_VARIABLE}
 
 
-def start(tunnel: str | None = None, ssh: bool = False, **options: object) -> "Bridge":
+def start(tunnel: str | None = None, ssh: bool | None = None, **options: object) -> "Bridge":
     """Start a bridge as a child process, with this process's environment and working directory.
 
     Returns at once. Entering the returned handle, or the first use of it, waits until the bridge
@@ -36,7 +37,7 @@ def start(tunnel: str | None = None, ssh: bool = False, **options: object) -> "B
 
     Args:
         tunnel: What makes it public: `ngrok`, `cloudflared`, `ssh:USER@HOST`; None for nothing.
-        ssh: Whether there is an SSH server.
+        ssh: Whether there is an SSH server; None: as a variable or the configuration file says.
         options: All other options, by the names in docs/options.md with `_` for `-`: `port=9000`,
             `ssh_key=["ssh-ed25519 AAAA…"]`, `command=["htop"]`. None is as if it were not given. A
             `token` and a `host_key_secret` are handed over in the child's environment, never in its
@@ -352,12 +353,25 @@ def _items(value: object) -> Sequence[object]:
 def _text(value: object) -> str:
     """Return a value as it is typed; raises TypeError with a sentence."""
     if isinstance(value, range):
+        if value.step != 1 or not value:
+            message = "give a range with step 1 that is not empty."
+            raise TypeError(message)
         return f"{value.start}-{value.stop - 1}"
     if isinstance(value, os.PathLike):
-        return str(Path(value).expanduser())
+        return _encodable(str(Path(value).expanduser()))
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
+        return _encodable(str(value))
     message = f"give a text or a number, not {_shown(value)}."
+    raise TypeError(message)
+
+
+def _encodable(text: str) -> str:
+    try:
+        if b"\0" not in os.fsencode(text):
+            return text
+    except UnicodeEncodeError:
+        pass
+    message = "it has a character that no argument of a program can hold."
     raise TypeError(message)
 
 

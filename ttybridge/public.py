@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ttybridge.config import Config
 from ttybridge.core.ssh_tunnel import SshTunnelSettings
-from ttybridge.errors import ConfigError
+from ttybridge.errors import ConfigError, TtyBridgeError, TunnelError
 from ttybridge.tokens import read_lines
 from ttybridge.tunnels.base import Context, Endpoint, Kind, Local, Tunnel
 from ttybridge.tunnels.registry import names, third_party
@@ -153,7 +153,15 @@ def make_tunnel(config: Config, context: Context) -> Tunnel:
             if factory is None:
                 known = ", ".join((*OWN, *names()))
                 raise ConfigError([f"There is no tunnel {name!r}. Known here: {known}."])
-            return factory(context)
+            try:
+                return factory(context)
+            except TtyBridgeError:
+                raise
+            except Exception as error:  # another package's
+                raise TunnelError(
+                    f"The tunnel {name} failed: {type(error).__name__}: {error}.",
+                    hint="This is a fault of the tunnel's program.",
+                ) from error
 
 
 def locals_of(config: Config, port: int, ssh_port: int | None) -> tuple[Local, ...]:

@@ -21,9 +21,10 @@ from ttybridge.adapters.rundir import bases
 from ttybridge.advice import is_loopback
 from ttybridge.check import FAIL, OK, WARN, Check
 from ttybridge.client.address import parse_address
-from ttybridge.client.control import Control, Status, TunnelStatus, find
+from ttybridge.client.control import Control, find
 from ttybridge.client.http import asking, open_link
 from ttybridge.client.line import CLOSING, Line, open_line
+from ttybridge.client.status import Status, TunnelStatus
 from ttybridge.config import Config
 from ttybridge.core.certificates import explain, issuer_of
 from ttybridge.core.public_page import Verdict, Who
@@ -192,7 +193,7 @@ class Examination:
             return Check(name, FAIL, f"no answer within {CHECK_S:g} s", _AGAIN)
         except TtyBridgeError as error:
             return Check(name, FAIL, error.message.removesuffix("."), error.hint)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError) as error:
             return Check(name, FAIL, f"no answer: {_reason(error)}", _AGAIN)
 
     async def _dns(self) -> Check:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Set
 from typing import TextIO
 
 from ttybridge.adapters.rundir import bases
-from ttybridge.client.control import Control, Status, find
+from ttybridge.client.control import Control, find
+from ttybridge.client.status import Status
 from ttybridge.config import Config
 from ttybridge.core.banner import duration
 from ttybridge.errors import TtyBridgeError

@@ -395,3 +395,22 @@ def test_the_page_about_the_api_has_every_name_and_every_error() -> None:
         assert f"`{error.__name__}`" in text
         if error.exit_code > 1:
             assert f"| `{error.__name__}` | {error.exit_code} |" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"proxy": range(8000, 9000, 100)}, "step 1"),
+        ({"proxy": [range(5, 5)]}, "not empty"),
+        ({"label": "a\0b"}, "no argument of a program can hold"),
+        ({"token": "\ud800" * 20}, "no argument of a program can hold"),
+    ],
+    ids=["step", "empty", "nul", "surrogate"],
+)
+def test_a_value_that_no_argument_can_hold_is_refused(options: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        ttybridge.start(**options)
+
+
+def test_what_is_not_said_is_as_the_configuration_says() -> None:
+    assert launch.translate({"tunnel": None, "ssh": None}) == ([], {})

@@ -148,6 +148,19 @@ async def test_a_first_open_that_fails_is_not_tried_again(watched: Watched) -> N
     assert watched.told == []
 
 
+@pytest.mark.parametrize(
+    "opened", [KeyError("ah"), [], [Endpoint("nonsense")]], ids=["raises", "none", "nonsense"]
+)
+async def test_a_provider_with_a_fault_is_named_at_the_start(
+    watched: Watched, opened: Sequence[Endpoint] | Exception
+) -> None:
+    watched.tunnel.opens = [opened]
+    with pytest.raises(TunnelError, match=r"The tunnel scripted (failed|gave)"):
+        await watched.supervisor.__aenter__()
+    assert watched.tunnel.calls == ["open", "close"]
+    assert watched.told == []
+
+
 async def test_a_first_open_that_is_cancelled_is_closed(watched: Watched) -> None:
     watched.tunnel.hangs, watched.tunnel.is_stubborn = "open", False
     entering = asyncio.create_task(watched.supervisor.__aenter__())

@@ -80,6 +80,9 @@ def test_cells_run_one_after_the_other_and_the_socket_stops_the_bridge(
         with control.run(f"echo {number}; (exit {number})") as running:
             assert "".join(running) == f"{number}\n"
             assert running.status == number
+    # Escaped, a line of JSON may be many times as long as what it holds.
+    with control.run("printf '%0500000d' 0 | tr 0 '\\1'") as running:
+        assert "".join(running).count("\x01") == 500_000
     with pytest.raises(TtyBridgeError, match="NUL"), control.run("a\0b") as running:
         list(running)
     control.stop()

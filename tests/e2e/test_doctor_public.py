@@ -19,7 +19,7 @@ from tests.edge.agent import needs_agent, put_into_path, visitor_environment, wr
 from tests.edge.thread import EdgeThread
 from tests.page.network import ReverseProxy
 from ttybridge import doctor, public_checks
-from ttybridge.client.control import TunnelStatus
+from ttybridge.client.status import TunnelStatus
 from ttybridge.config import Config
 
 pytestmark = needs_ssh

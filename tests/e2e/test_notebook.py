@@ -144,6 +144,29 @@ def test_a_notebook_from_the_first_cell_to_the_next_kernel(
     assert new_window_sees(kernel_tmux, "OUTER", notebooks.folder) == "from the next server"
 
 
+def test_a_label_keeps_a_bridge_apart_and_finds_it_again(
+    notebooks: Notebooks, kernel_tmux: Tmux
+) -> None:
+    load = "%load_ext ttybridge"
+    start = ["%ttybridge --port 0", "%ttybridge --port 0 --label other"]
+    outputs = notebooks.execute(notebooks.write("labels.ipynb", [load, *start]))
+    both = notebooks.bridges()
+    assert len(both) == 2
+    assert "It runs already" not in "".join(outputs)
+    again = [
+        "%ttybridge --label other",
+        "%ttybridge stop",
+        "%%tty gone\necho",
+        "'gone' in globals()",
+    ]
+    outputs = notebooks.execute(notebooks.write("labels.ipynb", [load, *again]))
+    assert "It runs already" in outputs[1]
+    (left,) = notebooks.bridges()
+    assert left in both
+    assert "No bridge runs here" in outputs[3]
+    assert outputs[4] == "False"
+
+
 def test_what_showed_a_bridge_is_taken_back_when_it_stops(notebooks: Notebooks) -> None:
     cells = ["%load_ext ttybridge", "%ttybridge -p0 -- cat", "%ttybridge", "%ttybridge stop"]
     path = notebooks.write("taken.ipynb", cells)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import segno
 
-from ttybridge.client.control import Sent, SshStatus, Status, TunnelStatus
+from ttybridge.client.control import Sent
+from ttybridge.client.status import SshStatus, Status, TunnelStatus
 from ttybridge.config import Config
 from ttybridge.errors import TtyBridgeError
 from ttybridge.notebook import card, frame, words

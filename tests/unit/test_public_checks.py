@@ -20,7 +20,8 @@ from tests.edge import authority
 from tests.edge.authority import Authority
 from ttybridge import arguments, doctor, public_checks
 from ttybridge.check import Check
-from ttybridge.client.control import Control, Link, Status, TunnelStatus
+from ttybridge.client.control import Control, Link
+from ttybridge.client.status import Status, TunnelStatus
 from ttybridge.config import Config
 from ttybridge.core.public_page import Who, judge
 

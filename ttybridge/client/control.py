@@ -10,93 +10,27 @@ import json
 import os
 import socket
 import stat
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+from ttybridge.client.status import Status, parse_status
 from ttybridge.errors import TtyBridgeError
 
 TIMEOUT_S = 15.0
 """Seconds for an answer: a bridge on busy processors asks tmux first. A command may take longer."""
+
+FIND_S = 5.0
+"""Seconds for all bridges together to say what they are; usually they take milliseconds."""
 
 MAX_ANSWER = 4 << 20
 """Bytes of an answer that are read; ours have some hundred, a list of variables some thousand."""
 
 SOCKET = "control"
 """Name of the socket in a bridge's private folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelStatus:
-    """The tunnel of a bridge."""
-
-    name: str
-    """The provider, such as `ngrok`."""
-    state: str
-    """`open`, or `reopening` while its address is lost."""
-    urls: tuple[str, ...]
-    """Its public addresses, without token."""
-    notes: tuple[str, ...]
-    """Sentences about what the user may not expect."""
-
-
-@dataclass(frozen=True, slots=True)
-class SshStatus:
-    """The SSH server of a bridge."""
-
-    user: str
-    """The account to log in to."""
-    host: str
-    """Name or address of the machine that it runs on."""
-    port: int
-    """Its port there."""
-    command: str
-    """The command that logs in from where `host` is reached."""
-    host_key: str
-    """The public half of its host key."""
-    fingerprint: str
-    """Fingerprint of that, `SHA256:…`."""
-    public: tuple[str, int] | None
-    """Public host and port that lead to it; None when only the web address does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What a bridge says about itself."""
-
-    pid: int
-    """Its process."""
-    label: str
-    """The name that it was given; may be empty."""
-    version: str
-    """Version of the program."""
-    started_at: float
-    """When it was started, in seconds since 1970."""
-    session: str
-    """The tmux session, or the direct command."""
-    mode: str
-    """How clients share it: `tmux`, `exclusive`, `container` or `direct`."""
-    port: int
-    """The local port."""
-    address: str
-    """The local address, without token."""
-    clients: int
-    """Clients that are connected."""
-    tunnel: TunnelStatus | None
-    """The tunnel, if there is one."""
-    ssh: SshStatus | None
-    """The SSH server, if there is one."""
-    proxy: tuple[int, ...]
-    """Ports whose web apps are served below `/proxy/`."""
-
-    @property
-    def public_url(self) -> str:
-        """The public address without token; while it is lost, the last one. Empty without one."""
-        urls = self.tunnel.urls if self.tunnel else ()
-        url = next((url for url in urls if url.startswith(("https:", "http:"))), "")
-        return url and url.rstrip("/") + (urlsplit(self.address).path or "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +64,15 @@ class Control:
         path: The socket.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self.path = path
+        self._timeout_s = timeout_s
 
     def status(self) -> Status:
         """Return what the bridge says about itself."""
         answer = self._ask("GET", "/status")
         try:
-            return _status(answer)
+            return parse_status(answer)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise _strange() from None
 
@@ -188,7 +123,7 @@ class Control:
         self._ask("POST", "/stop", {})
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        connection = _Connection(self.path)
+        connection = _Connection(self.path, self._timeout_s)
         with contextlib.closing(connection), _send(connection, method, path, body) as response:
             return _parse(_read(response))
 
@@ -206,7 +141,7 @@ class Running:
     status: int | None = None
 
     def __init__(self, path: Path, text: str) -> None:
-        self._connection = _Connection(path)
+        self._connection = _Connection(path, TIMEOUT_S)
         try:
             self._response = _send(self._connection, "POST", "/run", {"text": text})
             self._connection.stream.settimeout(None)
@@ -248,14 +183,21 @@ def find(bases: Sequence[Path]) -> list[tuple[Control, Status]]:
     Args:
         bases: Where the folders of running bridges may be, such as `/tmp`.
     """
-    found = []
-    for path in _sockets(bases):
-        control = Control(path)
-        try:
+    controls = [Control(path) for path in _sockets(bases)]
+    found: list[tuple[Control, Status]] = []
+
+    def ask(control: Control) -> None:
+        with contextlib.suppress(TtyBridgeError):  # it is just stopping, or was killed
             found.append((control, control.status()))
-        except TtyBridgeError:
-            continue  # it is just stopping, or was killed
-    return sorted(found, key=lambda each: (each[1].started_at, each[1].pid))
+
+    # All at once, and no longer than one of them may take: one that hangs holds up nobody.
+    asking = [threading.Thread(target=ask, args=(each,), daemon=True) for each in controls]
+    for thread in asking:
+        thread.start()
+    until = time.monotonic() + FIND_S
+    for thread in asking:
+        thread.join(max(0.0, until - time.monotonic()))
+    return sorted(found.copy(), key=lambda each: (each[1].started_at, each[1].pid))
 
 
 def _sockets(bases: Sequence[Path]) -> Iterator[Path]:
@@ -264,7 +206,11 @@ def _sockets(bases: Sequence[Path]) -> Iterator[Path]:
         # Somebody else may have made it first, to be sent our environment.
         if not _is_private(parent):
             continue
-        for folder in sorted(parent.iterdir()):
+        try:
+            folders = sorted(parent.iterdir())
+        except OSError:  # the last bridge in it has just stopped
+            continue
+        for folder in folders:
             if not folder.name.startswith(".") and _is_private(folder):
                 path = folder / SOCKET
                 if path.is_socket():
@@ -284,14 +230,14 @@ def _is_private(folder: Path) -> bool:
 class _Connection(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
-        self._path = path
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path, self._timeout_s = path, timeout_s
         # Not one of the names in the class above: it forgets `sock` when the answer has begun.
         self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def connect(self) -> None:
-        self.stream.settimeout(TIMEOUT_S)
+        self.stream.settimeout(self._timeout_s)
         self.stream.connect(str(self._path))
         self.sock = self.stream
 
@@ -325,7 +271,7 @@ def _failures_in_words() -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        message = f"The bridge does not answer within {TIMEOUT_S:.0f} s."
+        message = "The bridge does not answer in time."
         raise TtyBridgeError(message, hint="The machine may be busy: try again.") from None
     except (OSError, ValueError, http.client.HTTPException):  # ValueError: closed meanwhile
         raise _gone() from None
@@ -354,39 +300,3 @@ def _gone() -> TtyBridgeError:
 def _strange() -> TtyBridgeError:
     message = "The bridge answers in a way that is not understood."
     return TtyBridgeError(message, hint="Stop it and start it again, with this version.")
-
-
-def _status(answer: Any) -> Status:
-    tunnel, ssh = answer["tunnel"], answer["ssh"]
-    return Status(
-        pid=int(answer["pid"]),
-        label=str(answer["label"]),
-        version=str(answer["version"]),
-        started_at=float(answer["startedAt"]),
-        session=str(answer["session"]),
-        mode=str(answer["mode"]),
-        port=int(answer["port"]),
-        address=str(answer["address"]),
-        clients=int(answer["clients"]),
-        tunnel=tunnel and _tunnel(tunnel),
-        ssh=ssh and _ssh(ssh),
-        proxy=tuple(int(port) for port in answer["proxy"]),
-    )
-
-
-def _tunnel(answer: Any) -> TunnelStatus:
-    urls, notes = map(str, answer["urls"]), map(str, answer["notes"])
-    return TunnelStatus(str(answer["name"]), str(answer["state"]), tuple(urls), tuple(notes))
-
-
-def _ssh(answer: Any) -> SshStatus:
-    host, colon, port = str(answer["public"] or "").removeprefix("tcp://").rpartition(":")
-    return SshStatus(
-        user=str(answer["user"]),
-        host=str(answer["host"]),
-        port=int(answer["port"]),
-        command=str(answer["command"]),
-        host_key=str(answer["hostKey"]),
-        fingerprint=str(answer["fingerprint"]),
-        public=(host, int(port)) if colon else None,
-    )

@@ -11,7 +11,7 @@ from html import escape
 from urllib.parse import quote
 
 from ttybridge.client.address import parse_address
-from ttybridge.client.control import SshStatus, Status
+from ttybridge.client.status import SshStatus, Status
 from ttybridge.qr import qr_svg
 
 OVER = "Run the cell again: what was here could be opened for a short time only."

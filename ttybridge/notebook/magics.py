@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttybridge import arguments, launch, manual, settings
+from ttybridge import __version__, arguments, launch, manual, settings
 from ttybridge.child import STOP_S
-from ttybridge.client.control import Control, Status
+from ttybridge.client.control import Control
+from ttybridge.client.status import Status
 from ttybridge.config import Config
 from ttybridge.core.banner import what
 from ttybridge.errors import ConfigError, TtyBridgeError
@@ -25,7 +26,7 @@ from ttybridge.model import Mode
 from ttybridge.notebook import words
 from ttybridge.notebook.places import Place, find_place
 from ttybridge.notebook.show import Outputs
-from ttybridge.notebook.sync import EnvironmentSync
+from ttybridge.notebook.sync import PATIENCE_S, EnvironmentSync
 from ttybridge.tokens import NGROK_VARIABLE
 from ttybridge.tunnels import ngrok_config
 
@@ -68,7 +69,7 @@ class Extension:
     def __init__(self, shell: Any) -> None:
         """Remember the shell, an IPython `InteractiveShell`."""
         self._shell = shell
-        self._label = label(os.environ)
+        self._label = os.environ.get("TTYBRIDGE_LABEL") or label(os.environ)
         self._words: Sequence[str] | None = None
         self._child: launch.Bridge | None = None
         self._place: Place = find_place(
@@ -102,6 +103,9 @@ class Extension:
         if name and not name.isidentifier():
             _complain(f"{name!r} is not the name of a variable: write %%tty, or %%tty NAME.")
             return None
+        # What is there from a run before must not pass for this one's.
+        for old in ("_exit_code", *([name] if name else [])):
+            self._shell.user_ns.pop(old, None)
         output: list[str] = []
 
         def show(piece: str) -> None:
@@ -133,7 +137,7 @@ class Extension:
         """Take up the bridge that an earlier kernel of this notebook has started."""
         found = self._find()
         if found is not None:
-            self._sync.attach(found[0], is_new=False)
+            self._sync.attach(_patient(found[0]), is_new=False)
             _say("A bridge of this notebook runs already: %ttybridge shows it.")
 
     def _start_or_show(self, given: Sequence[str]) -> None:
@@ -141,31 +145,41 @@ class Extension:
         if parsed.help:
             _say(words.HELP + "\n" + manual.help_text(arguments.BRIDGE))
             return
+        if parsed.version:
+            _say(f"ttybridge {__version__}")
+            return
         if parsed.subcommand is not arguments.BRIDGE:
             name = parsed.subcommand.name
             raise ConfigError([f"%ttybridge has no {name}: run !ttybridge {name} instead."])
-        found = self._find()
-        if found is not None and not given:
+        if not given and (found := self._find()) is not None:
             self._show(*found, "It runs already.")
             return
         file = settings.find_config_file(parsed.flags, os.environ)
         config = settings.resolve(parsed.flags, os.environ, file, problems=parsed.problems)
+        self._choose(config.label or self._label)
+        found = self._find()
         if found is not None:
             self._show(*found, self._already(found[1], config, given))
             return
         self._place.check(config)
         self._start(config, given)
 
+    def _choose(self, wanted: str) -> None:
+        """Be about the bridge with this label from now on; another one goes on running."""
+        if wanted != self._label:
+            self._sync.detach()
+            self._child = self._words = None
+            self._label = wanted
+
     def _start(self, config: Config, given: Sequence[str]) -> None:
         secrets = self._secrets(config)
         if self._child is not None:  # one that has ended by itself
             self._child.stop()
-        self._label = config.label or self._label
         words_with_label = [f"--label={self._label}", *given]  # before a -- and its command
         bridge = launch.launch(words_with_label, secrets, outlives=True)
         control = bridge.wait().control()
         self._child, self._words = bridge, tuple(given)
-        self._sync.attach(control, is_new=True)
+        self._sync.attach(_patient(control), is_new=True)
         self._show(control, control.status())
 
     def _already(self, status: Status, config: Config, given: Sequence[str]) -> str:
@@ -269,6 +283,11 @@ def _split(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError as error:
         raise ConfigError([f"This line cannot be taken apart: {error}."]) from None
+
+
+def _patient(control: Control) -> Control:
+    """Return a control socket as the cells use it, which must not wait for a bridge that hangs."""
+    return Control(control.path, timeout_s=PATIENCE_S)
 
 
 def _nothing_more(rest: Sequence[str], name: str) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
-from ttybridge.client.control import Control, Link, Status
+from ttybridge.client.control import Control, Link
+from ttybridge.client.status import Status
 from ttybridge.config import Config
 from ttybridge.errors import TtyBridgeError
 from ttybridge.notebook import frame

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from ttybridge.client.control import Control, Status
+from ttybridge.client.control import Control
+from ttybridge.client.status import Status
 from ttybridge.notebook import card
 from ttybridge.notebook.card import Card, Links
 from ttybridge.notebook.places import LINK_LIFE_S, Place

@@ -4,12 +4,20 @@ New windows of tmux and later SSH logins get it. Programs that run keep what the
 change the environment of another process.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ttybridge.client.control import Control
 from ttybridge.core.environment import OWN_SECRETS
 from ttybridge.errors import TtyBridgeError
+
+PATIENCE_S = 3.0
+"""Longest time that a cell waits for a bridge to take its changes, in seconds; usually it takes
+milliseconds."""
+
+REST_S = 60.0
+"""Time in which a bridge that did not answer is left alone, in seconds."""
 
 
 @dataclass(slots=True)
@@ -42,6 +50,7 @@ class EnvironmentSync:
         """
         self._read = read
         self._control: Control | None = None
+        self._rests_until = 0.0
         self._sent: dict[bytes, bytes] = {}
         self.is_on = True
         self.report = Report()
@@ -50,11 +59,12 @@ class EnvironmentSync:
         """Send to this bridge from now on.
 
         Args:
-            control: Its control socket.
+            control: Its control socket, which should give up after PATIENCE_S.
             is_new: Whether it was started with the environment as it is now. Another one, found
                 after the kernel was restarted, gets all of it once.
         """
         self._control = control
+        self._rests_until = 0.0
         self._sent = self._now() if is_new else {}
         self.report = Report()
 
@@ -71,11 +81,16 @@ class EnvironmentSync:
         unset = sorted(self._sent.keys() - now.keys())
         if not changed and not unset:
             return
+        if time.monotonic() < self._rests_until:
+            return
+        begun = time.monotonic()
         try:
             sent = self._control.send_environment(changed, unset)
         except TtyBridgeError as error:
-            # What was not taken is tried again after the next cell.
+            # What was not taken is tried again after a later cell.
             self.report.problem = str(error)
+            if time.monotonic() - begun >= PATIENCE_S:
+                self._rests_until = time.monotonic() + REST_S
             return
         self._sent = now
         self.report = Report(_names(changed), _names(unset), sent.skipped)

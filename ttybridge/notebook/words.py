@@ -1,6 +1,6 @@
 """Sentences of the magics."""
 
-from ttybridge.client.control import Status
+from ttybridge.client.status import Status
 from ttybridge.core.banner import what
 from ttybridge.model import Mode
 from ttybridge.notebook.sync import EnvironmentSync

@@ -18,7 +18,7 @@ from ttybridge.tunnels.ngrok_config import agent_environment, config_folder
 VERSION_S = 10.0
 """Time for the agent to say its version, in seconds."""
 
-INSTALL_S = 140.0
+INSTALL_S = 100.0
 """Time for downloading the agent, in seconds: 10 MB, at 80 kB/s."""
 
 TOLD_PERCENT = 20

@@ -14,7 +14,7 @@ from ttybridge.tunnels.base import Endpoint, Local, Tunnel, checked
 
 log = logging.getLogger(__name__)
 
-OPEN_S = 120.0
+OPEN_S = 190.0
 """Time for a provider to open, in seconds; each has a deadline of its own, which is shorter."""
 
 HEALTH_S = 15.0
@@ -104,8 +104,10 @@ class Supervisor:
         """
         try:
             self._be_open(await self._open())
-        except BaseException:
+        except BaseException as error:
             await self._close()
+            if isinstance(error, Exception) and not isinstance(error, TtyBridgeError):
+                raise _faulty(self._tunnel.name, error) from error
             raise
         self._watching = asyncio.create_task(self._watch())
         return self
@@ -212,3 +214,11 @@ class Supervisor:
             task.cancel()
         if not task.done():
             log.warning("the tunnel %s %s within %.0f s", self._tunnel.name, what, CLOSE_S)
+
+
+def _faulty(name: str, error: Exception) -> TunnelError:
+    """Return the error for a provider that raises what it should not."""
+    return TunnelError(
+        f"The tunnel {name} failed: {type(error).__name__}: {error}.",
+        hint="This is a fault of the tunnel's program.",
+    )

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,9 @@ SOCKET = "control"
 
 MAX_BODY_BYTES = 16 << 20
 """Largest request: a whole environment, or the text of a cell."""
+
+MAX_LINE_CHARS = 64 << 10
+"""Most characters of output in one line of an answer; escaped, each may take twelve bytes."""
 
 SHUTDOWN_TIMEOUT_S = 1.0
 """Time for requests that still run when the bridge stops, in seconds."""
@@ -148,8 +151,8 @@ class _Control:
             await response.prepare(request)
             try:
                 async for item in output:
-                    key = "status" if isinstance(item, int) else "output"
-                    await response.write(_line({key: item}))
+                    for message in _messages(item):
+                        await response.write(_line(message))
             except TtyBridgeError as error:
                 await response.write(_line({"error": error.message, "hint": error.hint}))
             await response.write_eof()
@@ -187,6 +190,15 @@ def _bytes(text: str) -> bytes:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _messages(item: str | int) -> Iterator[Mapping[str, object]]:
+    """Yield the messages for an item: a line of JSON is read whole, so output is cut."""
+    if isinstance(item, int):
+        yield {"status": item}
+        return
+    for at in range(0, len(item), MAX_LINE_CHARS):
+        yield {"output": item[at : at + MAX_LINE_CHARS]}
 
 
 def _line(message: Mapping[str, object]) -> bytes:
