@@ -1,5 +1,6 @@
 """Notebooks that are executed for real: a kernel with ttybridge in it, a stand-in for Colab."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -139,8 +140,12 @@ class Notebooks:
         )  # fmt: skip
         # Bridges of others are found, too: ours have our folder in their environment.
         mark = f"TMUX_TMPDIR={self.short}".encode()
-        found = [int(pid) for pid in done.stdout.split()]
-        return [pid for pid in found if mark in Path(f"/proc/{pid}/environ").read_bytes()]
+        found = []
+        for pid in map(int, done.stdout.split()):
+            with contextlib.suppress(OSError):  # one of others that has just ended
+                if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(pid)
+        return found
 
     def _save(self, name: str, notebook: Mapping[str, Any]) -> Path:
         path = self.folder / name
