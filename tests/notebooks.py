@@ -2,16 +2,19 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, Tmux, clean_environment, wait_until
 
 APPS = ROOT / ".venv-apps"
 """The virtual environment with Jupyter; ttybridge is in the other one."""
@@ -153,6 +156,30 @@ class Notebooks:
         full = {"nbformat": 4, "nbformat_minor": 5, **notebook, "metadata": kernel}
         path.write_text(json.dumps(full))
         return path
+
+
+@contextlib.contextmanager
+def made_notebooks(folder: Path, short: Path) -> Iterator[Notebooks]:
+    """Give a folder for notebooks; the bridges that they leave are ended.
+
+    Args:
+        folder: Where the folder is made.
+        short: A folder with a short path, for sockets.
+    """
+    (folder / "notebooks").mkdir()
+    made = Notebooks(folder / "notebooks", short)
+    yield made
+    for pid in made.bridges():
+        os.kill(pid, signal.SIGTERM)
+        wait_until(partial(is_gone, pid), "the bridge ends")
+
+
+@contextlib.contextmanager
+def tmux_of_kernels(short: Path) -> Iterator[Tmux]:
+    """Give the tmux that a kernel of `Notebooks` finds by its environment."""
+    server = Tmux(short / f"tmux-{os.getuid()}" / "default")
+    yield server
+    server.stop()
 
 
 def shown(cell: Mapping[str, Any]) -> str:

@@ -171,9 +171,9 @@ class Running:
         terminals = self._hub.terminals
         update = env.update(changes)
         if self._sshd is not None:
-            update = self._sshd.update_environment(changes)
+            self._sshd.update_environment(changes)
         if isinstance(terminals, TmuxTerminals):
-            update = await terminals.update_environment(changes)
+            await terminals.update_environment(changes)
         was_set = sum(value is not None for value in update.changes.values())
         skipped = [os.fsdecode(name) for name in changes.keys() - update.changes.keys()]
         return was_set, len(update.changes) - was_set, skipped

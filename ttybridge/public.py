@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ttybridge.config import Config
 from ttybridge.core.ssh_tunnel import SshTunnelSettings
-from ttybridge.errors import ConfigError, TtyBridgeError, TunnelError
+from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.tokens import read_lines
-from ttybridge.tunnels.base import Context, Endpoint, Kind, Local, Tunnel
+from ttybridge.tunnels.base import Context, Endpoint, Kind, Local, Tunnel, fault
 from ttybridge.tunnels.registry import names, third_party
 from ttybridge.tunnels.supervisor import Supervisor
 from ttybridge.web.server import Serving
@@ -158,10 +158,7 @@ def make_tunnel(config: Config, context: Context) -> Tunnel:
             except TtyBridgeError:
                 raise
             except Exception as error:  # another package's
-                raise TunnelError(
-                    f"The tunnel {name} failed: {type(error).__name__}: {error}.",
-                    hint="This is a fault of the tunnel's program.",
-                ) from error
+                raise fault(name, error) from error
 
 
 def locals_of(config: Config, port: int, ssh_port: int | None) -> tuple[Local, ...]:

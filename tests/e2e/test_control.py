@@ -52,7 +52,6 @@ async def test_the_socket_answers_as_the_documents_say(
         code, told = await post("/nothing", "{}")
         assert code == 404
 
-        # A thing that a bridge without a token must not do is refused in words, too.
         code, made = await post("/link", '{"frame": true, "uses": 1}')
         assert (code, str(made["url"]).startswith(f"{bridge.address}?link=")) == (200, True)
 

@@ -2,16 +2,21 @@
 
 import os
 import re
-import signal
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.cloudflared import install_fake_cloudflared
 from tests.conftest import ROOT, Tmux, wait_until
-from tests.notebooks import Notebooks, calls_of, is_gone, needs_jupyter
+from tests.notebooks import (
+    Notebooks,
+    calls_of,
+    is_gone,
+    made_notebooks,
+    needs_jupyter,
+    tmux_of_kernels,
+)
 
 pytestmark = [needs_jupyter, pytest.mark.slow]
 
@@ -29,22 +34,14 @@ threading.Thread(target=interrupt).start()
 
 @pytest.fixture
 def notebooks(tmp_path: Path, short_path: Path) -> Iterator[Notebooks]:
-    """A folder for notebooks; the bridges that they leave are ended."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    made = Notebooks(folder, short_path)
-    yield made
-    for pid in made.bridges():
-        os.kill(pid, signal.SIGTERM)
-        wait_until(partial(is_gone, pid), "the bridge ends")
+    with made_notebooks(tmp_path, short_path) as made:
+        yield made
 
 
 @pytest.fixture
 def kernel_tmux(short_path: Path) -> Iterator[Tmux]:
-    """The tmux that a kernel of `notebooks` finds by its environment."""
-    server = Tmux(short_path / f"tmux-{os.getuid()}" / "default")
-    yield server
-    server.stop()
+    with tmux_of_kernels(short_path) as server:
+        yield server
 
 
 def new_window_sees(tmux: Tmux, name: str, folder: Path) -> str:

@@ -29,7 +29,7 @@ addresses), `drop` (all tunnels are gone), `stall` (the local API answers no mor
 The state is a JSON file: `starts`, a list of {pid, argv, environment (names), config (text),
 config_mode, api, tunnels ({name: {url, port, options}})}, oldest first; `ports` {host name: port};
 `requests`, a list of [method, path] that came in through public web addresses; `commands`, the
-arguments of all runs.
+arguments of all runs; `unanswered`, paths of requests to the local API that it keeps waiting.
 """
 
 import asyncio
@@ -291,7 +291,8 @@ class Agent:
             body = await reader.readexactly(int(given.get("content-length", 0)))
             method, path, _ = first.split()
             if self.is_stalled or (TOLD.get("hang") and method == "POST" and "fake" not in path):
-                await asyncio.sleep(3600)
+                change_state(lambda state: state.setdefault("unanswered", []).append(path))
+                await asyncio.Event().wait()
             status, answer = await self.answer(method, path, body)
             text = json.dumps(answer) if answer is not None else ""
             writer.write(

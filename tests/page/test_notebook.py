@@ -1,8 +1,6 @@
 """The card and the terminal in a cell's output, in a real JupyterLab and behind Colab's proxy."""
 
 import dataclasses
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -13,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import DEADLINE_S, Tmux, wait_until
-from tests.notebooks import APPS, Notebooks, calls_of, needs_jupyter
+from tests.notebooks import (
+    APPS,
+    Notebooks,
+    calls_of,
+    made_notebooks,
+    needs_jupyter,
+    tmux_of_kernels,
+)
 from tests.page.conftest import NewContext
 from tests.page.network import ReverseProxy
 from tests.page.test_framed import STATE, Neighbour, use_the_terminal
@@ -38,21 +43,14 @@ RUN_ALL = """async () => {
 
 @pytest.fixture
 def notebooks(tmp_path: Path, short_path: Path) -> Iterator[Notebooks]:
-    """A folder for notebooks; the bridges that they leave are ended."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    made = Notebooks(folder, short_path)
-    yield made
-    for pid in made.bridges():
-        os.kill(pid, signal.SIGTERM)
+    with made_notebooks(tmp_path, short_path) as made:
+        yield made
 
 
 @pytest.fixture
 def kernel_tmux(short_path: Path) -> Iterator[Tmux]:
-    """The tmux that a kernel of `notebooks` finds by its environment."""
-    server = Tmux(short_path / f"tmux-{os.getuid()}" / "default")
-    yield server
-    server.stop()
+    with tmux_of_kernels(short_path) as server:
+        yield server
 
 
 def free_port() -> int:

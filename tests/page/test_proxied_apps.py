@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.component.test_ngrok_edge import agent_config
-from tests.conftest import ROOT, RunningBridge, StartBridge, clean_environment, wait_until
-from tests.edge.agent import AGENT
+from tests.conftest import ROOT, StartBridge, clean_environment, wait_until
+from tests.edge.agent import needs_agent, put_into_path, write_config
 from tests.edge.thread import EdgeThread
 from tests.page.conftest import NewContext
 from tests.page.network import Cable
@@ -221,13 +221,13 @@ def new_page(context: "BrowserContext", complaints: list[str]) -> "Page":
     return page
 
 
-def check_that_nothing_of_ours_came(bridge: RunningBridge, *apps: App) -> None:
+def check_that_nothing_of_ours_came(credential: str, *apps: App) -> None:
     """Look through every byte that the apps received."""
     for app in apps:
         received = bytes(app.tap.received)
         assert f"Host: localhost:{app.port}\r\n".encode() in received
         assert b"ttybridge-" not in received.lower()
-        assert bridge.token.encode() not in received
+        assert credential.encode() not in received
 
 
 def test_jupyter_and_tensorboard_work_and_get_no_credential_of_ours(
@@ -240,7 +240,7 @@ def test_jupyter_and_tensorboard_work_and_get_no_credential_of_ours(
     page.goto(bridge.link)
     run_the_cell(page, bridge.address, jupyter)
     see_the_run(page, bridge.address, tensorboard)
-    check_that_nothing_of_ours_came(bridge, jupyter, tensorboard)
+    check_that_nothing_of_ours_came(bridge.token, jupyter, tensorboard)
     assert b"Upgrade: websocket" in jupyter.tap.received
     assert complaints == []
     ours = f"ttybridge-{bridge.port}"
@@ -268,8 +268,8 @@ def edge() -> Iterator[EdgeThread]:
         yield thread
 
 
-@pytest.mark.node
-@pytest.mark.skipif(not AGENT.exists(), reason="the ngrok agent is not installed (tests/node)")
+@needs_agent[0]
+@needs_agent[1]
 def test_they_work_under_the_address_of_an_ngrok_tunnel(
     edge: EdgeThread,
     start_bridge: StartBridge,
@@ -278,29 +278,20 @@ def test_they_work_under_the_address_of_an_ngrok_tunnel(
     jupyter: App,
     tensorboard: App,
 ) -> None:
-    pytest.importorskip("pyngrok", reason="pyngrok is not installed")
-    from pyngrok import ngrok
-
-    port = free_port()
-    config = agent_config(tmp_path / "agent", edge.edge)
-    try:
-        public = ngrok.connect(str(port), "http", pyngrok_config=config, bind_tls=True).public_url
-        assert public is not None
-        ports = [option for app in (jupyter, tensorboard) for option in ("--proxy", str(app.port))]
-        host = public.removeprefix("https://")
-        options = ["--port", str(port), "--allow-host", host, "--trusted-proxy", "127.0.0.1"]
-        bridge = start_bridge(*options, *ports)
-        context = new_context(ignore_https_errors=True, proxy={"server": edge.edge.name_proxy})
-        complaints: list[str] = []
-        page = new_page(context, complaints)
-        page.goto(f"{public}/?token={bridge.token}")
-        for app in (jupyter, tensorboard):
-            app.tap.received.clear()
-        run_the_cell(page, f"{public}/", jupyter)
-        see_the_run(page, f"{public}/", tensorboard)
-        check_that_nothing_of_ours_came(bridge, jupyter, tensorboard)
-        assert b"X-Forwarded-Host: " + host.encode() in tensorboard.tap.received
-        assert complaints == []
-        assert all(cookie["secure"] for cookie in context.cookies())
-    finally:
-        ngrok.kill(config)
+    write_config(tmp_path / "home", edge.edge)
+    path = f"{put_into_path(tmp_path / 'bin')}:{os.environ['PATH']}"
+    ports = [option for app in (jupyter, tensorboard) for option in ("--proxy", str(app.port))]
+    bridge = start_bridge("--ngrok", *ports, env={"PATH": path})
+    link = bridge.link.rpartition("=")[2]
+    context = new_context(ignore_https_errors=True, proxy={"server": edge.edge.name_proxy})
+    complaints: list[str] = []
+    page = new_page(context, complaints)
+    page.goto(bridge.link)
+    for app in (jupyter, tensorboard):
+        app.tap.received.clear()
+    run_the_cell(page, bridge.address, jupyter)
+    see_the_run(page, bridge.address, tensorboard)
+    check_that_nothing_of_ours_came(link, jupyter, tensorboard)
+    assert b"X-Forwarded-Host: " + bridge.host.encode() in tensorboard.tap.received
+    assert complaints == []
+    assert all(cookie["secure"] for cookie in context.cookies())

@@ -100,6 +100,9 @@ class Tunnel(Protocol):
 Factory = Callable[[Context], Tunnel]
 """Makes a provider; must not block, and starts nothing yet."""
 
+FAULT_HINT = "This is a fault of the tunnel's program."
+"""What can be said to the user about a provider that does not keep to this module."""
+
 _SCHEMES = {Kind.HTTP: r"https?", Kind.TCP: r"tcp"}
 _NAME = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 
@@ -122,7 +125,7 @@ def checked(
         raise TunnelError(
             f"The tunnel {name} gave no address for each of {len(locals)} port(s): "
             f"{str(endpoints)[:100]}.",
-            hint="This is a fault of the tunnel's program.",
+            hint=FAULT_HINT,
         )
     for endpoint, local in zip(found, locals, strict=True):
         port = r"(?::\d{1,5})?" if local.kind is Kind.HTTP else r":\d{1,5}"
@@ -130,6 +133,12 @@ def checked(
             raise TunnelError(
                 f"The tunnel {name} gave {endpoint.url[:100]!r}, which is no public address for "
                 f"{local.kind.value}.",
-                hint="This is a fault of the tunnel's program.",
+                hint=FAULT_HINT,
             )
     return found
+
+
+def fault(name: str, error: Exception) -> TunnelError:
+    """Return the error for a provider that raises what it should not."""
+    message = f"The tunnel {name} failed: {type(error).__name__}: {error}."
+    return TunnelError(message, hint=FAULT_HINT)

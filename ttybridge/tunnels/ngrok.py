@@ -37,10 +37,8 @@ from ttybridge.tunnels.agent import KILL_S, LAST_LINES, LAST_WORDS_S, STOP_S, sh
 from ttybridge.tunnels.base import Context, Endpoint, Kind, Local
 from ttybridge.tunnels.leash import leash
 from ttybridge.tunnels.ngrok_binary import find, install, version_of
-from ttybridge.tunnels.ngrok_config import agent_environment, has_token, read_own
+from ttybridge.tunnels.ngrok_config import agent_environment, read_own
 from ttybridge.tunnels.ngrok_files import free_port, reach_loopback_without_proxy, write_files
-
-__all__ = ["NgrokSettings", "NgrokTunnel", "has_token"]
 
 log = logging.getLogger(__name__)
 # pyngrok logs what the agent prints and what it is asked for: tokens and passwords are in both.

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from ttybridge.errors import TtyBridgeError, TunnelError
-from ttybridge.tunnels.base import Endpoint, Local, Tunnel, checked
+from ttybridge.tunnels.base import Endpoint, Local, Tunnel, checked, fault
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Supervisor:
         except BaseException as error:
             await self._close()
             if isinstance(error, Exception) and not isinstance(error, TtyBridgeError):
-                raise _faulty(self._tunnel.name, error) from error
+                raise fault(self._tunnel.name, error) from error
             raise
         self._watching = asyncio.create_task(self._watch())
         return self
@@ -214,11 +214,3 @@ class Supervisor:
             task.cancel()
         if not task.done():
             log.warning("the tunnel %s %s within %.0f s", self._tunnel.name, what, CLOSE_S)
-
-
-def _faulty(name: str, error: Exception) -> TunnelError:
-    """Return the error for a provider that raises what it should not."""
-    return TunnelError(
-        f"The tunnel {name} failed: {type(error).__name__}: {error}.",
-        hint="This is a fault of the tunnel's program.",
-    )
