@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.component.test_security_middleware import FORM, PAGE, Answer, Site, running
-from ttybridge.core.links import MAX_LINKS, Link, Links
+from ttybridge.core.links import Link
 from ttybridge.model import Role
 
 LOGIN = b"""<h1>Sign in</h1>
@@ -30,7 +30,7 @@ async def started_site() -> AsyncIterator[Site]:
 
 def new_link(site: Site, *, life_s: float = 100_000.0, **values: Any) -> str:
     link = Link(values.pop("role", Role.OWNER), site.now + life_s, **values)
-    return site.credentials.links.issue(link)
+    return site.credentials.links.issue(link, site.now).text
 
 
 def cookie(answer: Answer) -> str:
@@ -97,6 +97,7 @@ async def test_a_program_exchanges_a_link_for_a_token_of_its_own(site: Site) -> 
     assert "set-cookie" not in dict(answer.headers)
     given = json.loads(answer.body)
     assert given["role"] == "editor"
+    assert (given["name"], given["endsAt"]) == ("", None)
     bearer = f"Authorization: Bearer {given['token']}"
     assert (await site.get("/tty/", bearer)).body == b"page for editor via header"
     by_query = await site.get(f"/tty/?token={given['token']}")
@@ -237,12 +238,3 @@ async def test_a_tunnel_that_rewrites_host_is_known_by_origin(site: Site) -> Non
     assert (await site.get("/tty/", token + "x", origin)).status == 401
     site.gate.remove_host("a.example")
     assert (await site.get("/tty/", token + "x", origin)).status == 403
-
-
-def test_the_oldest_links_are_forgotten() -> None:
-    texts = iter(map(str, range(MAX_LINKS + 1)))
-    links = Links(lambda: next(texts))
-    made = [links.issue(Link(Role.OWNER, 1.0)) for _ in range(MAX_LINKS + 1)]
-    assert links.find(made[0], 0.0) is None
-    assert links.known(made[0]) is None
-    assert links.find(made[1], 0.0) is not None

@@ -245,6 +245,11 @@ def test_origin_null_is_taken_only_from_our_own_forms(
         (facts(cookies=("c",), path="/"), 200),
         (facts(cookies=("c",), path="/", method="POST"), 403),
         (facts(cookies=("c",), path="/style.css"), 200),
+        (facts(cookies=("c",), path="/replay"), 200),
+        (facts(cookies=("c",), path="/recordings/a.cast"), 200),
+        (facts(cookies=("c",), path="/replay", fetch_sites=("cross-site",)), 403),
+        (facts(cookies=("c",), path="/recordings/a.cast", fetch_sites=("same-site",)), 403),
+        (facts(cookies=("c",), path="/api/people"), 403),
         (facts(cookies=("c",), path="/login", method="POST"), 200),
     ],
 )

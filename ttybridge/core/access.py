@@ -1,83 +1,38 @@
-"""Who may do what: roles, credentials, and the one decision about every request."""
+"""What stands for somebody: the token, the cookies that are given for it, and links."""
 
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from ttybridge.core.links import Link, Links
-from ttybridge.core.origin import (
-    HEALTH,
-    LOGIN,
-    PAGE,
-    RequestFacts,
-    SecurityPolicy,
-    Seen,
-    check_host,
-    check_origin,
-    seen_through_frame,
-)
-from ttybridge.core.proxied import METHODS as PROXIED_METHODS
-from ttybridge.errors import AccessDenied
+from ttybridge.core.guests import Guests
+from ttybridge.core.links import SESSION_LIFE_S, Link, Links, Over
 from ttybridge.model import Role
 
-COOKIE_MAX_AGE_S = 30 * 24 * 3600
+COOKIE_MAX_AGE_S = SESSION_LIFE_S
 """Age at which a session cookie ends, counted from the login and never extended."""
 
 CLOCK_SLACK_S = 300
 """How far in the future a cookie may be dated: clocks of a laptop step back after sleep."""
 
 MAX_COOKIE_CHARS = 512
-"""Longest cookie value that is looked at; ours have about 130 characters."""
+"""Longest cookie value that is looked at; ours have about 150 characters."""
 
 BEARER = "bearer"
 """What the value of a cookie is for that is sent as a token: to no place of its own."""
 
-MAX_COOKIES = 8
-"""Cookies of our name that are tried: other paths of the same host may have set some, too."""
-
 MAX_REVOKED = 10_000
-"""Logouts that are remembered one by one; each takes about 150 bytes."""
+"""Logouts of owners that are remembered one by one; each takes about 150 bytes."""
 
-MAX_BODY_BYTES = 1_000_000
-"""Largest body of a request: the limit of one message in docs/protocol.md."""
+SHARED_IDS = frozenset({"", "token", "none", "link"})
+"""Ids of principals that many may have: nobody's session."""
 
-MAX_LOGIN_BYTES = 4096
-"""Largest body of the login form: a token has at most 256 characters."""
-
-METHODS = ("GET", "HEAD", "POST")
-"""The methods that exist here; OPTIONS does not, so no foreign page is ever told yes."""
-
-
-class Action(Enum):
-    """What a client can ask for."""
-
-    JOIN = "join"
-    TYPE = "type"
-    RESIZE = "resize"
-    SHARE = "share"
-    MANAGE = "manage"
-
-
-_ALLOWED: dict[Role, frozenset[Action]] = {
-    Role.OWNER: frozenset(Action),
-    Role.EDITOR: frozenset({Action.JOIN, Action.TYPE, Action.RESIZE}),
-    Role.VIEWER: frozenset({Action.JOIN}),
-}
-
-
-def may(role: Role, action: Action) -> bool:
-    """Tell whether a role allows an action.
-
-    >>> may(Role.VIEWER, Action.TYPE)
-    False
-    """
-    return action in _ALLOWED[role]
+Via = Literal["cookie", "header", "query", "none"]
+"""How a request proves who sent it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +42,36 @@ class Principal:
     id: str
     """Session id of a cookie; `token` for the token itself; `none` with --no-auth."""
     role: Role
-    """What it may do."""
-    via: Literal["cookie", "header", "query", "none"]
+    """What it may do now."""
+    via: Via
     """How it was proved."""
+    link: str = ""
+    """Id of the link that the session is from; empty for none."""
+    name: str = ""
+    """What that link calls whoever opens it; empty when nobody has said."""
+    ends_at: float | None = None
+    """When a guest's session ends, in seconds since 1970; None: as every cookie does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that was one: its holder has guessed nothing, and may be told what happened."""
+
+    over: Over
+    """What has ended it."""
+    link: str = ""
+    """Id of the link that it was from; empty for none."""
 
 
 class Credentials:
     """The token, the cookies that stand for it, and the links that are open.
 
     Cookies are signed with a key made from the token: they outlive a restart with the same token
-    and die with it. Nothing is stored but the logouts and links of this run. The value of a cookie
-    counts as a token, too: where there are no cookies, its holder sends it as one.
+    and die with it. Nothing is stored but the logouts, links and roles of this run. The value of a
+    cookie counts as a token, too: where there are no cookies, its holder sends it as one.
+
+    A guest's cookie, from a shared link, says only whose it is. What it gives stands in the table
+    of this run, so nothing that is in the cookie, old or copied, can give more than that.
 
     Args:
         token: The token; None when no credential is asked for (--no-auth).
@@ -110,17 +84,19 @@ class Credentials:
     def __init__(self, token: str | None, *, new_id: Callable[[], str]) -> None:
         self._digest = None if token is None else _digest(token)
         self._new_id = new_id
-        self.links = Links(new_id)
-        key = new_id() if token is None else f"cookie key of {token}"
+        random = new_id()
+        self.links = Links(_digest(f"link key of {random}"))
+        self._guests = Guests(self.links)
         # The time is part of what is signed, and not itsdangerous' timestamp, because that reads
         # the clock by itself.
         self._signer = URLSafeSerializer(
-            hashlib.sha256(_bytes(key)).digest(),
+            _digest(f"cookie key of {token}" if token is not None else random),
             salt="ttybridge.session.1",
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
-        self._revoked: OrderedDict[str, float] = OrderedDict()
+        self._revoked: OrderedDict[str, tuple[float, Over]] = OrderedDict()
         self._not_before = float("-inf")
+        self._roles: dict[str, Role] = {}
 
     @property
     def is_open(self) -> bool:
@@ -139,27 +115,32 @@ class Credentials:
             return None
         return Principal("token", Role.OWNER, via)
 
-    def issue_cookie(self, role: Role, now: float, place: str = "") -> str:
+    # --- cookies ---------------------------------------------------------------------------
+
+    def issue_cookie(
+        self, role: Role, now: float, place: str = "", *, link: Link | None = None
+    ) -> str:
         """Return the value of a fresh session cookie.
 
         Args:
-            role: What its holder may do.
+            role: What its holder may do; for a link, what the link says.
             now: Seconds since 1970.
             place: Host and port that it is for. A browser sends it to whoever has that name later,
                 who can do nothing with it under another. BEARER for one that is sent as a token.
+            link: The link that was opened for it, as `Links.use` returned it.
         """
-        content = {"id": self._new_id(), "role": role.value, "at": int(now), "for": place}
+        session_id = self._new_id()
+        content: dict[str, object] = {"id": session_id, "at": int(now), "for": place}
+        content["role"] = (link.role if link else role).value
+        if link is not None:
+            self._guests.add(session_id, link)
+            content |= {"link": link.id, "guest": link.is_guests}
         return self._signer.dumps(content)
 
     def check_cookie(
-        self,
-        value: str,
-        now: float,
-        place: str | None = "",
-        *,
-        via: Literal["cookie", "header", "query"] = "cookie",
+        self, value: str, now: float, place: str | None = "", *, via: Via = "cookie"
     ) -> Principal | None:
-        """Return who a cookie belongs to; None if it is forged, too old or logged out.
+        """Return who a cookie belongs to; None if it is forged, too old, logged out or ended.
 
         Args:
             value: Its value.
@@ -167,32 +148,111 @@ class Credentials:
             place: What it has to be for; None for anything.
             via: How it came.
         """
+        found = self.judge(value, now, place, via=via)
+        return found if isinstance(found, Principal) else None
+
+    def judge(
+        self, value: str, now: float, place: str | None = "", *, via: Via = "cookie"
+    ) -> Principal | Ended | None:
+        """Return who a cookie belongs to, or how its session has ended; None: it is none of ours.
+
+        Takes what `check_cookie` takes.
+        """
         if self.is_open or len(value) > MAX_COOKIE_CHARS:
             return None
         try:
             content = self._signer.loads(value)
             session_id, role, at = content["id"], Role(content["role"]), float(content["at"])
-            made_for = content["for"]
-        except (BadData, KeyError, TypeError, ValueError):
+            made_for, link_id = content["for"], content.get("link", "")
+            is_guests = content.get("guest", False)
+        except (AttributeError, BadData, KeyError, TypeError, ValueError):
             return None
         if place is not None and made_for != place:
             return None
         if not -CLOCK_SLACK_S <= now - at <= COOKIE_MAX_AGE_S:
             return None
-        if session_id in self._revoked or at < self._not_before:
+        if is_guests:
+            return self._judge_guest(session_id, link_id, now, via)
+        if session_id in self._revoked:
+            return Ended(self._revoked[session_id][1], link_id)
+        if at < self._not_before:
             return None
-        return Principal(session_id, role, via)
+        known = self._guests.find(session_id, link_id)  # after a restart it is not
+        role = self._roles.get(session_id, role)
+        if known is None:
+            return Principal(session_id, role, via)
+        return Principal(session_id, role, via, known[1].id, known[1].name)
+
+    def _judge_guest(
+        self, session_id: str, link_id: str, now: float, via: Via
+    ) -> Principal | Ended:
+        known = self._guests.find(session_id, link_id)
+        if known is None:
+            return Ended(Over.CLOSED, link_id)
+        session, link = known
+        if session.over is not None:
+            return Ended(session.over, link_id)
+        if link.is_revoked:
+            return Ended(Over.REVOKED, link_id)
+        if link.access_until is not None and now > link.access_until:
+            return Ended(Over.EXPIRED, link_id)
+        return Principal(session_id, session.role, via, link.id, link.name, link.access_until)
+
+    # --- changes during the run ------------------------------------------------------------
+
+    def set_role(self, session_id: str, role: Role) -> None:
+        """Give a session another role for the rest of this run.
+
+        Ids that many share (`token`, `none`), and other entrances' (`ssh:…`), mean nothing here.
+        """
+        if _is_session(session_id) and not self._guests.set_role(session_id, role):
+            self._roles[session_id] = role  # owners alone change owners' roles: no bound is needed
 
     def revoke(self, session_id: str, now: float) -> None:
-        """End a cookie's session for the rest of this run.
+        """End a session for the rest of this run, because its holder has signed out."""
+        self.end(session_id, now, Over.LEFT)
 
-        Above MAX_REVOKED the oldest logout is forgotten, and every cookie from before it ends.
+    def end(self, session_id: str, now: float, over: Over = Over.REMOVED) -> None:
+        """End a session for the rest of this run.
+
+        Above MAX_REVOKED owners' sessions the oldest end is forgotten, and every owner's cookie
+        from before it ends. Guests' sessions have a table of their own.
+
+        Args:
+            session_id: Which one; ids that are no session's mean nothing here.
+            now: Seconds since 1970.
+            over: What its holder is told.
         """
-        self._revoked[session_id] = now
+        if not _is_session(session_id) or self._guests.end(session_id, over):
+            return
+        self._revoked.setdefault(session_id, (now, over))
         if len(self._revoked) > MAX_REVOKED:
-            _, at = self._revoked.popitem(last=False)
+            _, (at, _over) = self._revoked.popitem(last=False)
             # Cookies carry whole seconds: one from the second of the logout must end, too.
             self._not_before = max(self._not_before, int(at) + 1)
+
+    def revoke_link(self, link_id: str, now: float) -> list[str]:
+        """End a link and every session that it has given.
+
+        Returns:
+            The ids of those sessions, whose live connections are to be ended.
+
+        Raises:
+            TtyBridgeError: There is no such link.
+        """
+        self.links.revoke(link_id)
+        sessions = self._guests.of(link_id)
+        for session_id in sessions:
+            self.end(session_id, now, Over.REVOKED)
+        return sessions
+
+    def sessions_of(self, link_id: str) -> list[str]:
+        """Return the ids of the sessions that a link has given and nobody has ended."""
+        return [each for each in self._guests.of(link_id) if each not in self._revoked]
+
+
+def _is_session(text: str) -> bool:
+    return text not in SHARED_IDS and not text.startswith("ssh:")
 
 
 def _bytes(text: str | bytes) -> bytes:
@@ -202,142 +262,3 @@ def _bytes(text: str | bytes) -> bytes:
 
 def _digest(text: str | bytes) -> bytes:
     return hashlib.sha256(_bytes(text)).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a request."""
-
-    status: int
-    """200 when it is let through, else the status of the answer."""
-    reason: str = ""
-    """Why it is refused, in one sentence that repeats nothing of the request."""
-    principal: Principal | None = None
-    """Who sent it; None when refused, and on paths that need no credential."""
-    seen: Seen | None = None
-    """Where it is addressed to; None when the Host is refused."""
-    is_failed_try: bool = False
-    """Whether a wrong token was presented."""
-    link: Link | None = None
-    """The link that the request wants to open; it is not used yet, or refused."""
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether the request is let through."""
-        return self.status == 200
-
-
-NO_CREDENTIAL = "A valid token is needed. Open the link that ttybridge printed when it started."
-"""Said for a missing, wrong, old or malformed credential alike."""
-
-OLD_LINK = "This link has been used, or is too old. Get a new one with: ttybridge link"
-"""Said for a link that was one."""
-
-
-def authorize(
-    facts: RequestFacts, policy: SecurityPolicy, credentials: Credentials, now: float
-) -> Decision:
-    """Decide about one request: Host, Origin, method, size, credential, in this order.
-
-    A token that was presented and is wrong refuses the request, whatever else came with it: who
-    presents a token asks to be judged by it, and a wrong one must not look right because the
-    browser had a cookie. The cookie counts when no token was presented. A link that is used up is
-    no wrong token: the browser that used it may open it again, and its cookie counts.
-
-    A link for a frame is looked at before everything else. It stands for the place that the frame
-    is in, and that the bridge cannot know: a notebook's proxy under a name of its own.
-
-    Args:
-        facts: The request.
-        policy: The options, with the tunnels that are open.
-        credentials: What is accepted.
-        now: Seconds since 1970.
-    """
-    if framed := _framed_link(facts, policy, credentials, now):
-        return framed
-    try:
-        seen = check_host(facts, policy)
-    except AccessDenied as error:
-        return Decision(error.status, error.message)
-    try:
-        check_origin(facts, policy, seen, is_open=credentials.is_open)
-        _check_shape(facts)
-    except AccessDenied as error:
-        return Decision(error.status, error.message, seen=seen)
-    if credentials.is_open:
-        return Decision(200, principal=Principal("none", Role.OWNER, "none"), seen=seen)
-    if facts.path in (HEALTH, LOGIN) or facts.path in policy.public_files:
-        return Decision(200, seen=seen)
-    has_token = bool(facts.header_tokens or facts.query_tokens)
-    if facts.links and not has_token and (facts.method, facts.path) == ("GET", PAGE):
-        return _by_link(facts, credentials, seen, now)
-    by_token = _by_token(facts, credentials, now) if has_token else None
-    # Below an app, a header with a token that is not ours is the app's, and the cookie counts.
-    looks_for_cookie = not has_token or (facts.is_proxied and by_token is None)
-    principal = _by_cookie(facts, credentials, seen, now) if looks_for_cookie else by_token
-    if principal is None:
-        return Decision(401, NO_CREDENTIAL, seen=seen, is_failed_try=has_token)
-    return Decision(200, principal=principal, seen=seen)
-
-
-def _by_link(facts: RequestFacts, credentials: Credentials, seen: Seen, now: float) -> Decision:
-    found = credentials.links.find(facts.links[0], now) if len(facts.links) == 1 else None
-    if found is not None:
-        return Decision(200, seen=seen, link=found)
-    if principal := _by_cookie(facts, credentials, seen, now):
-        return Decision(200, principal=principal, seen=seen)
-    if all(credentials.links.known(text) for text in facts.links):
-        return Decision(401, OLD_LINK, seen=seen)
-    return Decision(401, NO_CREDENTIAL, seen=seen, is_failed_try=True)
-
-
-_SHOWN = ("", "document", "iframe", "frame")
-"""Sec-Fetch-Dest of what a person sees."""
-
-
-def _framed_link(
-    facts: RequestFacts, policy: SecurityPolicy, credentials: Credentials, now: float
-) -> Decision | None:
-    """Return the decision about a visit by a link for a frame; None when it is no such visit."""
-    if (facts.method, facts.path, len(facts.links)) != ("GET", PAGE, 1) or facts.is_upgrade:
-        return None
-    if facts.fetch_mode not in ("", "navigate") or facts.fetch_dest not in _SHOWN:
-        return None  # a script of another page, say; some proxies leave both out
-    text = facts.links[0]
-    link = credentials.links.known(text)
-    seen = seen_through_frame(facts, policy) if link and link.is_framed else None
-    if link is None or seen is None:
-        return None
-    if credentials.links.find(text, now) is not None:
-        return Decision(200, seen=seen, link=link)
-    return Decision(401, OLD_LINK, seen=seen, link=link)
-
-
-def _check_shape(facts: RequestFacts) -> None:
-    if facts.is_proxied and facts.method in PROXIED_METHODS:
-        return  # the app has limits of its own
-    if facts.method not in METHODS:
-        raise AccessDenied("This method is not used here.", status=405)
-    limit = MAX_LOGIN_BYTES if facts.path == LOGIN else MAX_BODY_BYTES
-    if facts.content_length > limit:
-        raise AccessDenied(f"The request is larger than {limit} bytes.", status=413)
-
-
-def _by_token(facts: RequestFacts, credentials: Credentials, now: float) -> Principal | None:
-    def check(token: str, via: Literal["header", "query"]) -> Principal | None:
-        return credentials.check_token(token, via=via) or credentials.check_cookie(
-            token, now, BEARER, via=via
-        )
-
-    found = [check(token, "header") for token in facts.header_tokens]
-    found += [check(token, "query") for token in facts.query_tokens]
-    return None if None in found else found[0]
-
-
-def _by_cookie(
-    facts: RequestFacts, credentials: Credentials, seen: Seen, now: float
-) -> Principal | None:
-    for value in facts.cookies[:MAX_COOKIES]:
-        if principal := credentials.check_cookie(value, now, seen.place):
-            return principal
-    return None

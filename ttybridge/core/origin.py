@@ -21,6 +21,8 @@ from ttybridge.errors import AccessDenied, ConfigError
 PAGE, LOGIN, LOGOUT, HEALTH = "/", "/login", "/logout", "/healthz"
 """Local paths (base path removed) that have rules of their own."""
 
+REPLAY, RECORDINGS = "/replay", "/recordings/"
+"""The page that plays recordings, and the folder that they are downloaded from."""
 
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
@@ -317,6 +319,11 @@ def _check_sent_origin(facts: RequestFacts, policy: SecurityPolicy, seen: Seen, 
     raise AccessDenied("The request comes from another website (Origin).", status=403)
 
 
+def _is_shown(path: str) -> bool:
+    """Tell whether an address is one that people open: what it answers, no other page can read."""
+    return path in (PAGE, HEALTH, REPLAY) or path.startswith(RECORDINGS)
+
+
 def _may_lack_origin(
     facts: RequestFacts, policy: SecurityPolicy, site: str, *, is_open: bool
 ) -> bool:
@@ -331,7 +338,7 @@ def _may_lack_origin(
     if facts.from_page or site == "same-origin" or facts.path == LOGIN:
         return True
     if facts.method in ("GET", "HEAD") and (
-        site == "none" or facts.path in (PAGE, HEALTH) or facts.path in policy.public_files
+        site == "none" or _is_shown(facts.path) or facts.path in policy.public_files
     ):
         return True
     return is_open and not site  # a program; browsers send Origin with every foreign POST

@@ -8,14 +8,9 @@ from http.cookies import SimpleCookie
 
 from aiohttp import web
 
-from ttybridge.core.access import (
-    BEARER,
-    COOKIE_MAX_AGE_S,
-    MAX_LOGIN_BYTES,
-    Credentials,
-    Principal,
-)
-from ttybridge.core.links import Link
+from ttybridge.core.access import BEARER, COOKIE_MAX_AGE_S, Credentials, Principal
+from ttybridge.core.decision import ASK, MAX_LOGIN_BYTES
+from ttybridge.core.links import Link, Over
 from ttybridge.core.origin import Seen
 from ttybridge.web.request_facts import LINK_NAMES, tokens_of
 
@@ -40,6 +35,7 @@ FRAMED: web.RequestKey[bool] = web.RequestKey("framed", bool)
 _FIELDS = re.compile(rb"<label.*?(?=<button)", re.DOTALL)
 _FINE = re.compile(rb'<p class="fine">.*?</p>', re.DOTALL)
 _INVITATION = re.compile(rb"<h1>.*?</h1>\s*<p>.*?</p>", re.DOTALL)
+_FORM = re.compile(rb"<form.*?</form>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +64,22 @@ class Entering:
     may_be_framed: bool
     clock: Callable[[], float]
 
-    def enter(self, principal: Principal | None, seen: Seen | None, place: str) -> web.Response:
+    def enter(self, who: Principal | Link | None, seen: Seen | None, place: str) -> web.Response:
         """Answer with a fresh cookie and the page's address without the credential.
 
         Args:
-            principal: Who comes in; no cookie is given to somebody who needs none, and none to who
-                shows a session: its end would not be that of the new one.
+            who: Who comes in, or the link that was opened. No cookie is given to somebody who
+                needs none, and none to who shows a session: its end would not be that of the new.
             seen: Where the request is addressed to.
             place: The page's address, relative.
         """
         response = web.Response(status=303, headers={"Location": place})
-        if principal is not None and principal.id in ("token", "link") and seen is not None:
-            value = self.credentials.issue_cookie(principal.role, self.clock(), seen.place)
+        is_new = isinstance(who, Link) or (who is not None and who.id == "token")
+        if who is not None and is_new and seen is not None:
+            link = who if isinstance(who, Link) else None
+            value = self.credentials.issue_cookie(who.role, self.clock(), seen.place, link=link)
             secure = seen.scheme == "https"
+            # As long for a guest: a cookie that has had its time lets the page say so.
             self.set_cookie(response, value, max_age_s=COOKIE_MAX_AGE_S, secure=secure)
         return response
 
@@ -90,7 +89,7 @@ class Entering:
         Script of another site cannot read it there: the page is of another origin than the one
         that frames it. A reload needs a new link.
         """
-        value = self.credentials.issue_cookie(link.role, self.clock(), BEARER)
+        value = self.credentials.issue_cookie(link.role, self.clock(), BEARER, link=link)
         meta = f'<meta name="ttybridge-credential" content="{value}" />'.encode()
         response = web.Response(body=page.replace(b"<head>", b"<head>" + meta, 1))
         response.content_type, response.charset = "text/html", "utf-8"
@@ -99,8 +98,15 @@ class Entering:
 
     def hand_over(self, link: Link) -> web.Response:
         """Answer a program that opens a link: the session as a token, for its requests."""
-        value = self.credentials.issue_cookie(link.role, self.clock(), BEARER)
-        return web.json_response({"token": value, "role": link.role.value})
+        value = self.credentials.issue_cookie(link.role, self.clock(), BEARER, link=link)
+        return web.json_response(
+            {
+                "token": value,
+                "role": link.role.value,
+                "name": link.name,
+                "endsAt": link.access_until,
+            }
+        )
 
     def leave(self, place: str, *, secure: bool) -> web.Response:
         """Answer with the page's address, and take the cookie away."""
@@ -147,6 +153,18 @@ def confirm_page(login_page: bytes, link: str) -> bytes:
     field = f'<input type="hidden" name="link" value="{link}" />'.encode()
     page = _FINE.sub(b"", _FIELDS.sub(field, login_page, count=1))
     return _INVITATION.sub(b"<h1>A terminal is shared with you</h1>", page, count=1)
+
+
+def over_page(login_page: bytes, over: Over) -> bytes:
+    """Return the page that tells a guest what has happened.
+
+    Args:
+        login_page: The page with the login form, which a guest cannot fill in.
+        over: What has ended the guest's link or session.
+    """
+    what = f"<h1>{over.value.rstrip('.')}</h1><p>{ASK}</p>".encode()
+    page = _FORM.sub(b"", _FINE.sub(b"", login_page), count=1)
+    return _INVITATION.sub(what, page, count=1)
 
 
 async def read_form(request: web.Request) -> Form:

@@ -4,7 +4,6 @@ Everything that is decided is decided by `authorize`, which knows no web framewo
 turns a request into `RequestFacts` and a decision into an answer.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -13,16 +12,9 @@ from dataclasses import replace
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ttybridge.core.access import (
-    METHODS,
-    NO_CREDENTIAL,
-    OLD_LINK,
-    Credentials,
-    Decision,
-    Principal,
-    authorize,
-)
+from ttybridge.core.access import SHARED_IDS, Credentials, Principal
 from ttybridge.core.authority import Authority
+from ttybridge.core.decision import NO_CREDENTIAL, Decision, after_opening, authorize, over_link
 from ttybridge.core.links import Link
 from ttybridge.core.origin import (
     HEALTH,
@@ -35,12 +27,14 @@ from ttybridge.core.origin import (
     Tunnel,
     check_host,
 )
-from ttybridge.core.throttle import MAX_DELAY_S, Throttle
+from ttybridge.core.throttle import Throttle
 from ttybridge.errors import AccessDenied, ConfigError
+from ttybridge.sessions.door import Note, no_note
 from ttybridge.web import entering
 from ttybridge.web.answers import GuardedRunner, framed_headers, plain, security_headers, shown
 from ttybridge.web.entering import Entering
 from ttybridge.web.proxy import PROXIED
+from ttybridge.web.refusing import Refusing
 from ttybridge.web.request_facts import facts_of
 
 logger = logging.getLogger(__name__)
@@ -64,6 +58,9 @@ class Gate:
         clock: Seconds since 1970.
         on_logout: Called with the session id after a logout, to end its live connections.
         page: The HTML of the page, for frames that a link was made for.
+
+    Attributes:
+        note: Takes events for the audit log.
     """
 
     def __init__(
@@ -78,8 +75,6 @@ class Gate:
     ) -> None:
         self._policy = policy
         self._credentials = credentials
-        self._throttle = throttle
-        self._login_page = login_page
         self._clock = clock
         self._on_logout = on_logout
         self._headers = security_headers(policy)
@@ -87,7 +82,8 @@ class Gate:
         self._page = page
         framed = bool(policy.frame_origins)
         self._entering = Entering(credentials, self._cookie_name, framed, clock)
-        self._stopping = asyncio.Event()
+        self._refusing = Refusing(throttle, login_page, clock, self._failed)
+        self.note: Note = no_note
 
     def install(self, app: web.Application) -> None:
         """Put the gate in front of all of an application and add its own routes.
@@ -232,34 +228,54 @@ class Gate:
     async def _open_link(
         self, request: web.Request, facts: RequestFacts, decision: Decision, text: str
     ) -> web.StreamResponse:
-        links = self._credentials.links
-        is_known = links.known(text) is not None
-        link = links.use(text, self._clock())
+        now, seen = self._clock(), decision.seen
+        link = self._credentials.links.known(text)
         if link is None:
-            reason = OLD_LINK if is_known else NO_CREDENTIAL
-            refusal = Decision(401, reason, seen=decision.seen, is_failed_try=not is_known)
+            refusal = Decision(401, NO_CREDENTIAL, seen=seen, is_failed_try=True)
             return await self._refuse(request, facts, refusal)
+        if link.over(now) is not None:
+            return await self._refuse(request, facts, over_link(link, seen, now))
         if entering.wants_json(request):
-            return self._entering.hand_over(link)
-        return self._enter(request, replace(decision, principal=_owner_of(link)))
+            return self._entering.hand_over(self._use(link, seen))
+        if seen is not None:
+            decision = after_opening(link, facts, self._credentials, seen, now)
+        if not decision.is_allowed:
+            return await self._refuse(request, facts, decision)
+        if decision.principal is not None:
+            return self._enter(request, decision, keeps=True)
+        return self._enter(request, decision, self._use(link, seen))
 
     def _visit(
         self, request: web.Request, facts: RequestFacts, decision: Decision
     ) -> web.StreamResponse:
         """Answer the visit of somebody with a link that can be opened."""
-        link, seen, text = decision.link, decision.seen, facts.links[0]
+        link, seen = decision.link, decision.seen
         if link is None or seen is None:
             raise AccessDenied(NO_CREDENTIAL, status=401)
         if link.is_framed:
-            self._credentials.links.use(text, self._clock())
             self._add_place(seen)
-            return self._entering.enter_frame(request, link, self._page)
+            return self._entering.enter_frame(request, self._use(link, seen), self._page)
         is_ahead = "Sec-Purpose" in request.headers or "Purpose" in request.headers
         if (facts.fetch_mode, facts.fetch_dest) == ("navigate", "document") and not is_ahead:
-            self._credentials.links.use(text, self._clock())
-            return self._enter(request, replace(decision, principal=_owner_of(link)))
-        body = entering.confirm_page(self._login(), text)
+            return self._enter(request, decision, self._use(link, seen))
+        body = entering.confirm_page(self._refusing.login_page, link.text)
         return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+    def _use(self, link: Link, seen: Seen | None) -> Link:
+        """Count the opening of a link that can be opened.
+
+        Raises:
+            AccessDenied: It cannot.
+        """
+        used = self._credentials.links.use(link.text, self._clock())
+        if used is None:
+            raise AccessDenied(NO_CREDENTIAL, status=401)
+        address = shown(seen.address) if seen else ""
+        self.note("link-open", link=used.id, who=used.name, role=used.role.value, address=address)
+        return used
+
+    def _failed(self, address: str) -> None:
+        self.note("login-failed", address=address)
 
     def _add_place(self, seen: Seen) -> None:
         """Serve the name that a frame was opened under, whichever scheme its browser uses."""
@@ -267,13 +283,10 @@ class Gate:
             for scheme in dict.fromkeys((seen.scheme, "http", "https")):
                 self.add_host(str(seen.authority), scheme=scheme)
 
-    def _login(self) -> bytes:
-        return self._login_page if isinstance(self._login_page, bytes) else self._login_page()
-
     async def logout(self, request: web.Request) -> web.StreamResponse:
         """End the session of the cookie, and its live connections."""
         principal = self.principal_of(request)
-        if principal.id not in ("token", "none"):
+        if principal.id not in SHARED_IDS:
             self._credentials.revoke(principal.id, self._clock())
             logger.info("logout session=%.8s", principal.id)
             if self._on_logout is not None:
@@ -282,12 +295,20 @@ class Gate:
         return self._entering.leave(self._page_address(request), secure=scheme == "https")
 
     def _enter(
-        self, request: web.Request, decision: Decision, *, keeps: bool = False
+        self,
+        request: web.Request,
+        decision: Decision,
+        link: Link | None = None,
+        *,
+        keeps: bool = False,
     ) -> web.StreamResponse:
-        place = self._page_address(request)
-        return (
-            _to(place) if keeps else self._entering.enter(decision.principal, decision.seen, place)
-        )
+        place, who = self._page_address(request), link or decision.principal
+        return _to(place) if keeps else self._entering.enter(who, decision.seen, place)
+
+    async def _refuse(
+        self, request: web.Request, facts: RequestFacts, decision: Decision
+    ) -> web.StreamResponse:
+        return await self._refusing.refuse(request, facts, decision, self._page_address(request))
 
     def _page_address(self, request: web.Request) -> str:
         # Relative, so that it is right under any base path; `/base` itself lacks the last slash.
@@ -296,74 +317,8 @@ class Gate:
     def _is_base(self, request: web.Request) -> bool:
         return bool(self._policy.base_path) and request.path == self._policy.base_path
 
-    async def _refuse(
-        self, request: web.Request, facts: RequestFacts, decision: Decision
-    ) -> web.StreamResponse:
-        address = decision.seen.address if decision.seen else facts.peer
-        status = decision.status
-        if decision.is_failed_try:
-            status = await self._slow_down(address) or status
-        logger.info(
-            "refused %s %s from %s: %d %s",
-            shown(request.method),
-            shown(facts.path),
-            shown(address),
-            status,
-            decision.reason,
-        )
-        if status == 401 and decision.link is not None and decision.link.is_framed:
-            request[entering.FRAMED] = True
-            return plain(401, entering.OLD_FRAME)
-        if status == 401 and _wants_page(request, facts) and self._is_base(request):
-            return _to(self._page_address(request))  # the form's relative addresses need the slash
-        if status == 401 and _wants_page(request, facts):
-            page = self._login()
-            if decision.is_failed_try:
-                page = page.replace(b"<form", entering.WRONG_TOKEN + b"<form", 1)
-            elif decision.reason == OLD_LINK:
-                page = page.replace(b"<form", entering.OLD_LINK + b"<form", 1)
-            response = web.Response(
-                status=401, body=page, content_type="text/html", charset="utf-8"
-            )
-        elif status == 429:
-            response = plain(429, "Too many wrong tokens are being tried. Try again later.")
-            response.headers["Retry-After"] = str(int(MAX_DELAY_S))
-        else:
-            response = plain(status, decision.reason)
-        if status == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="ttybridge"'
-        elif status == 405:
-            response.headers["Allow"] = ", ".join(METHODS)
-        if status == 413:
-            response.force_close()
-        return response
-
-    async def _slow_down(self, address: str) -> int | None:
-        """Wait as long as a wrong token from this address costs; 429 when too many wait."""
-        delay_s = self._throttle.failed(address, self._clock())
-        if not self._throttle.enter():
-            return 429
-        try:
-            async with asyncio.timeout(delay_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._throttle.leave()
-        return None
-
     async def _on_shutdown(self, _app: web.Application) -> None:
-        self._stopping.set()
-
-
-def _wants_page(request: web.Request, facts: RequestFacts) -> bool:
-    is_visit = (facts.method, facts.path) in (("GET", PAGE), ("POST", LOGIN))
-    return is_visit and "text/html" in request.headers.get("Accept", "").lower()
-
-
-def _owner_of(link: Link) -> Principal:
-    """Return whoever opens a link; the session that is given has an id of its own."""
-    return Principal("link", link.role, "query")
+        self._refusing.stop()
 
 
 def _to(address: str) -> web.Response:
