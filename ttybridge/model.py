@@ -57,6 +57,17 @@ class Mode(Enum):
     DIRECT = "direct"
 
 
+class Display(Enum):
+    """Whose window size a client shows."""
+
+    OWN = "own"
+    """Its own: the window of the session may follow it."""
+    SESSION = "session"
+    """The session's, scaled to fit; the client has no say in it."""
+    AUTO = "auto"
+    """The session's while others have a say in it, else its own."""
+
+
 class EndReason(Enum):
     """Why a pty ended, as a client is told."""
 
@@ -66,6 +77,7 @@ class EndReason(Enum):
     SERVER_EXITED = "server-exited"
     KILLED = "killed"
     CLOSING = "closing"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)

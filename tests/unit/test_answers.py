@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttybridge.core.answers import is_answer
+from ttybridge.core.answers import Owed, is_answer
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,17 @@ def test_answers_are_known(data: bytes) -> None:
 )  # fmt: skip
 def test_keys_mouse_and_pastes_are_not(data: bytes) -> None:
     assert not is_answer(data)
+
+
+def test_as_many_answers_pass_as_there_were_questions() -> None:
+    owed = Owed()
+    assert not owed.takes(b"\x1b[>0;276;0c"), "nothing was asked"
+    owed.asked(b"\x1b[?1049h\x1b[22;0;0t\x1b[>c\x1b[>qtext\x1b]11;?\x07\x1b[6n")
+    assert owed.takes(b"\x1b[>0;276;0c\x1bP>|xterm.js(6.0.0)\x1b\\")
+    assert owed.takes(b"\x1b[I"), "focus is told without being asked for"
+    assert owed.takes(b"\x1b]11;rgb:1111/2222/3333\x07")
+    assert owed.takes(b"\x1b[3;7R")
+    assert not owed.takes(b"\x1b[3;7R")
+    owed.asked(b"\x1b[>q\x1b[c")
+    assert not owed.takes(b"\x1b[>0;276;0c"), "another question was asked"
+    assert owed.takes(b"\x1b[?1;2c")

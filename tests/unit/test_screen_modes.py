@@ -1,4 +1,4 @@
-"""The modes that a replay begins with."""
+"""The state that a replay begins with."""
 
 import itertools
 
@@ -19,7 +19,25 @@ def prelude(*parts: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        (b"plain text \x1b[31mred", b""),
+        (b"plain text", b""),
+        (b"plain text \x1b[31mred", b"\x1b[31m"),
+        (b"\x1b[1;3;31;44m\x1b[22;39m", b"\x1b[3;44m"),
+        (b"\x1b[38;5;9;4m\x1b[48;2;1;2;3m", b"\x1b[38;5;9;4;48;2;1;2;3m"),
+        (b"\x1b[4:3;58:2::1:2:3m", b"\x1b[4:3;58:2::1:2:3m"),
+        (b"\x1b[4:3m\x1b[4:0m", b""),
+        (b"\x1b[4;7m\x1b[24m\x1b[27m", b""),
+        (b"\x1b[31m\x1b[m", b""),
+        (b"\x1b[31m\x1b[0;32m", b"\x1b[32m"),
+        (b"\x1b[31m\x1bc", b""),
+        (b"\x1b[2;9r", b"\x1b[2;9r"),
+        (b"\x1b[4 q", b"\x1b[4 q"),
+        (b"\x1b]12;red\x07", b"\x1b]12;red\x07"),
+        (b"\x1b]12;red\x07\x1b]112\x07", b""),
+        (b"\x1b]2;a title\x1b\\", b"\x1b]2;a title\x1b\\"),
+        (b"red \x1b[3", b"\x1b[3"),
+        (b"\x1b]2;a tit", b"\x1b]2;a tit"),
+        (b"\x1b]2;a title\x1b", b"\x1b]2;a title\x1b"),
+        (b"\x1bP=1s\x1b", b"\x1bP=1s\x1b"),
         (b"\x1b[?1049h", b"\x1b[?1049h"),
         (b"\x1b[?25l\x1b[?1049h", b"\x1b[?1049h\x1b[?25l"),
         (b"\x1b[?1000;1006h", b"\x1b[?1000h\x1b[?1006h"),
@@ -33,9 +51,12 @@ def test_the_prelude_restores_what_holds(output: bytes, expected: bytes) -> None
     assert prelude(output) == expected
 
 
-@given(st.lists(st.integers(0, 60), max_size=8))
+@given(st.lists(st.integers(0, 120), max_size=8))
 def test_it_does_not_matter_where_the_output_is_cut(cuts: list[int]) -> None:
-    output = b"a\x1b[?1049h\x1b[1;31mb\x1b[?25l\x1b=\x1b[?1000;1006h\x1b(Bend\x1b[?2004h"
+    output = (
+        b"a\x1b[?1049h\x1b[1;31mb\x1b[?25l\x1b=\x1b[?1000;1006h\x1b(Bend\x1b[?2004h"
+        b"\x1b[2;5r\x1b]0;title\x1b\\\x1b[4 q\x1b]12;red\x07\x1b[22m\x1b[38;5;7m"
+    )
     edges = [0, *sorted(min(c, len(output)) for c in cuts), len(output)]
     parts = [output[a:b] for a, b in itertools.pairwise(edges)]
     assert prelude(*parts) == prelude(output)
@@ -51,5 +72,5 @@ def test_a_copy_is_independent() -> None:
     modes.feed(b"\x1b[?25l\x1b[?20")
     twin = modes.copy()
     twin.feed(b"04h")
-    assert modes.prelude() == b"\x1b[?25l"
+    assert modes.prelude() == b"\x1b[?25l\x1b[?20"
     assert twin.prelude() == b"\x1b[?25l\x1b[?2004h"

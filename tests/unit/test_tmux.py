@@ -1,5 +1,6 @@
 """tmux's command lines, quoting, and the meaning of its words."""
 
+import itertools
 import re
 
 import pytest
@@ -30,6 +31,34 @@ def test_a_viewer_attaches_read_only_and_does_not_count_for_the_size() -> None:
     assert argv[argv.index("-f") + 1] == "read-only,ignore-size"
 
 
+def test_one_that_follows_the_session_types_and_does_not_count_for_the_size() -> None:
+    argv = Target().attach(follows=True)
+    assert argv[argv.index("-f") + 1] == "ignore-size"
+
+
+def test_whoever_watches_the_size_has_none_and_gets_no_output() -> None:
+    argv = Target(session="train").watch()
+    assert "-C" in argv
+    assert argv[argv.index("-f") + 1] == "no-output,read-only,ignore-size"
+    assert argv[-2:] == ["-t", "=train"]
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"\x1bP=1s\x1b\\", b"\x1bP=2s\x1b\\", b"\x1bP", b"\x1b[m"])),
+    st.lists(st.integers(0, 60), max_size=6),
+)
+def test_marks_of_redraws_are_translated_however_they_are_cut(
+    parts: list[bytes], cuts: list[int]
+) -> None:
+    output = b"".join(parts) + b"."
+    marks, got = tmux.Synchronized(), b""
+    edges = [0, *sorted(min(c, len(output)) for c in cuts), len(output)]
+    for begin, end in itertools.pairwise(edges):
+        got += marks.feed(output[begin:end])
+    translated = output.replace(b"\x1bP=1s\x1b\\", tmux.SYNC_BEGIN)
+    assert got == translated.replace(b"\x1bP=2s\x1b\\", tmux.SYNC_END)
+
+
 @pytest.mark.parametrize(
     ("target", "base"),
     [
@@ -44,6 +73,9 @@ def test_every_command_names_the_same_server(target: Target, base: list[str]) ->
         target.take_over(),
         target.attach(),
         target.has_session(),
+        target.watch(),
+        target.ask_size(),
+        target.list_clients(),
         target.show_environment(of_server=True),
         target.show_environment(of_server=False),
         target.source_stdin(),

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from ttybridge.adapters.pty import check_folder, existing_folder
+from ttybridge.adapters.tmux_watch import TmuxWatch
 from ttybridge.core import environment as env
 from ttybridge.core import tmux
 from ttybridge.core.container import Container, explain_failure
@@ -140,6 +141,15 @@ class TmuxControl:
         if self._container is not None:
             argv = self._container.signal_client(self.target.base, mark=mark, signal=signal)
             await self._spawn(argv, b"")
+
+    def watch(self, on_size: Callable[[WindowSize], None]) -> TmuxWatch:
+        """Follow the size that a client needs to show the session's whole window."""
+        argv = self.target.watch()
+        if self._container is not None:
+            argv = self._container.exec_plain(argv)
+        return TmuxWatch(
+            argv, environment=self._environment, cwd=existing_folder(self._cwd), on_size=on_size
+        )
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Result:
         """Run a tmux command line to its end.

@@ -1,43 +1,68 @@
-"""The modes of a terminal after some output: what a replay from the middle must begin with.
+"""The state of a terminal after some output: what a replay from the middle must begin with.
 
-Only modes that a program sets once and relies on later are followed: private modes (alternate
-screen, mouse, bracketed paste, cursor), the keypad and the character set. Text and colours come
-with the replay itself.
+Followed is what a program sets once and relies on later: private modes (alternate screen, mouse,
+bracketed paste, cursor), keypad, character set, scroll region, pen (colours and attributes),
+cursor style and colour, title. The text comes with the replay itself.
 """
 
 import re
 from typing import Self
 
 _SEQUENCE = re.compile(
-    rb"\x1b(?:\[\?(?P<modes>[0-9;]{1,64})(?P<set>[hl])|(?P<keypad>[=>])|(?P<charset>\([0-9A-B])|(?P<full>c))"
+    rb"\x1b(?:\[\?(?P<modes>[0-9;]{1,64})(?P<set>[hl])|(?P<keypad>[=>])"
+    rb"|\[(?P<region>[0-9;]{0,16})r|\[(?P<style>[0-9]{0,4}) q"
+    rb"|\](?P<osc>0|2|12|112)(?:;(?P<text>[^\x07\x1b]{0,1024}))?(?:\x07|\x1b\\)|(?P<full>c))"
 )
-_LONGEST = 68
-"""Longest sequence that `_SEQUENCE` matches, in bytes."""
+_CHARSET = re.compile(rb"\x1b\([0-9A-B]")
+_SGR = re.compile(rb"\x1b\[(?P<pen>[0-9;:]{0,256})m|\x1b(?P<full>c)")
+_RESETS = (b"\x1b[m", b"\x1b[0m", b"\x1bc")
+_UNFINISHED = re.compile(
+    rb"\x1b(?:\[[0-?]{0,256}[ -/]{0,8}|\(|\][^\x07\x1b]{0,1024}\x1b?|P[^\x1b]{0,256}\x1b?)?\Z"
+)
+"""The beginning of a sequence that the rest of is still to come."""
+_LONGEST = 1032
+"""Longest sequence that is put together from parts, in bytes."""
 
 _ALTERNATE = (b"1049", b"1047", b"47")
 
+_PEN = {
+    **{b"1": "bold", b"2": "dim", b"3": "italic", b"4": "underline", b"21": "underline"},
+    **{b"5": "blink", b"6": "blink", b"7": "inverse", b"8": "hidden", b"9": "strike"},
+    **{b"53": "overline", b"38": "text", b"48": "ground", b"58": "line"},
+    **{b"%d" % code: "text" for code in (*range(30, 38), *range(90, 98))},
+    **{b"%d" % code: "ground" for code in (*range(40, 48), *range(100, 108))},
+}
+"""What each parameter of SGR sets (ECMA-48, xterm's control sequences)."""
+_UNSET = {
+    **{b"22": ("bold", "dim"), b"23": ("italic",), b"24": ("underline",), b"25": ("blink",)},
+    **{b"27": ("inverse",), b"28": ("hidden",), b"29": ("strike",), b"55": ("overline",)},
+    **{b"39": ("text",), b"49": ("ground",), b"59": ("line",)},
+}
+_COLOUR_PARTS = {b"5": 3, b"2": 5}
+"""How many parameters a colour takes up, by the one after 38, 48 or 58."""
+
 
 class ScreenModes:
-    r"""Follows the modes of a byte stream, however it is cut.
+    r"""Follows the state that a byte stream leaves a terminal in, however it is cut.
 
     >>> modes = ScreenModes()
-    >>> modes.feed(b"\x1b[?1049h\x1b[?25l\x1b[?20")
-    >>> modes.feed(b"04h\x1b[?25h")
+    >>> modes.feed(b"\x1b[?1049h\x1b[?25l\x1b[1;31mred\x1b[?20")
+    >>> modes.feed(b"04h\x1b[?25h\x1b[22m")
     >>> modes.prelude()
-    b'\x1b[?1049h\x1b[?2004h\x1b[?25h'
+    b'\x1b[?1049h\x1b[?2004h\x1b[?25h\x1b[31m'
     """
 
     def __init__(self) -> None:
         self._private: dict[bytes, bytes] = {}
-        self._keypad = b""
-        self._charset = b""
+        self._single: dict[str, bytes] = {}
+        self._pen: dict[str, bytes] = {}
         self._rest = b""
 
     def copy(self) -> Self:
         """Return an independent copy."""
         twin = type(self)()
-        twin._private = dict(self._private)
-        twin._keypad, twin._charset, twin._rest = self._keypad, self._charset, self._rest
+        twin._private, twin._single = dict(self._private), dict(self._single)
+        twin._pen, twin._rest = dict(self._pen), self._rest
         return twin
 
     def feed(self, data: bytes) -> None:
@@ -45,24 +70,60 @@ class ScreenModes:
         data = self._rest + data
         for found in _SEQUENCE.finditer(data):
             self._apply(found)
+        last = data.rfind(b"\x1b(")  # in a flood it comes with every colour
+        if last > data.rfind(b"\x1bc") and _CHARSET.match(data, last):
+            self._single["charset"] = data[last : last + 3]
+        for found in _SGR.finditer(data, max(0, *(data.rfind(reset) for reset in _RESETS))):
+            self._dip(b"0" if found["full"] else found["pen"])
+        self._rest = b""
         last = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
-        self._rest = data[last:] if last >= 0 and not _SEQUENCE.match(data, last) else b""
+        if last > 0 and data[last:] == b"\x1b":  # it may end a text that another one began
+            before = data.rfind(b"\x1b", max(0, len(data) - _LONGEST), last)
+            last = before if before >= 0 and _UNFINISHED.match(data, before) else last
+        if last >= 0 and _UNFINISHED.match(data, last):
+            self._rest = data[last:]
 
     def _apply(self, found: re.Match[bytes]) -> None:
         if found["full"]:
-            self._private, self._keypad, self._charset = {}, b"", b""
-        elif found["keypad"]:
-            self._keypad = found["keypad"]
-        elif found["charset"]:
-            self._charset = found["charset"]
-        else:
+            self._private, self._single = {}, {}
+        elif found["modes"]:
             for mode in found["modes"].split(b";"):
                 self._private.pop(mode, None)
                 self._private[mode] = found["set"]
+        elif found["osc"] == b"112":
+            self._single.pop("colour", None)
+        elif found["osc"]:
+            self._single["colour" if found["osc"] == b"12" else "title"] = found[0]
+        else:
+            kinds = ("keypad", "region", "style")
+            self._single[next(kind for kind in kinds if found[kind] is not None)] = found[0]
+
+    def _dip(self, text: bytes) -> None:
+        """Apply the parameters of one SGR sequence to the pen."""
+        parts = text.split(b";")
+        at = 0
+        while at < len(parts):
+            code, width = parts[at].split(b":")[0], 1
+            if code in (b"38", b"48", b"58") and b":" not in parts[at]:
+                width = _COLOUR_PARTS.get(b"".join(parts[at + 1 : at + 2]), 1)
+            if code.strip(b"0") == b"":
+                self._pen = {}
+            elif parts[at] == b"4:0":
+                self._pen.pop("underline", None)
+            elif code in _PEN:
+                self._pen[_PEN[code]] = b";".join(parts[at : at + width])
+            for kind in _UNSET.get(code, ()):
+                self._pen.pop(kind, None)
+            at += width
 
     def prelude(self) -> bytes:
-        """Return the sequences that bring a fresh terminal into these modes."""
+        """Return the sequences that bring a fresh terminal into this state.
+
+        The beginning of a sequence whose rest is still to come is their end.
+        """
         first = sorted(self._private.items(), key=lambda item: item[0] not in _ALTERNATE)
         parts = [b"\x1b[?" + mode + value for mode, value in first]
-        parts += [b"\x1b" + code for code in (self._keypad, self._charset) if code]
-        return b"".join(parts)
+        parts += [self._single[kind] for kind in sorted(self._single)]
+        if self._pen:
+            parts.append(b"\x1b[" + b";".join(self._pen.values()) + b"m")
+        return b"".join(parts) + self._rest

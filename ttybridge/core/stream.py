@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ttybridge.core.screen_modes import ScreenModes
-from ttybridge.model import End
+from ttybridge.model import End, WindowSize
 
 BLOCK_BYTES = 64 * 1024
 """Size of one piece of the log; a chunk for a client is cut at its borders, too."""
@@ -144,6 +144,14 @@ class Reset:
     hard: bool
     """Whether the client clears its terminal: the log is shown again from some point. Otherwise
     the pty's program repaints, which the reader of this reset asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """From here on, the output is for a window of this size, whatever the client's own is."""
+
+    size: WindowSize
+    """The pty's size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,42 +1,21 @@
-"""One client's place in the session: its output, its input, its window size."""
+"""One client's place in the session: who it is, its output, its input, its window size."""
 
 import asyncio
 import hmac
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ttybridge.core.access import Action, may
-from ttybridge.core.answers import is_answer
-from ttybridge.core.stream import Chunk, Finished, Reset
-from ttybridge.errors import ProtocolError
-from ttybridge.model import ClientId, Role, WindowSize
+from ttybridge.core.answers import Owed, is_answer
+from ttybridge.core.people import Person
+from ttybridge.core.permissions import Action, may
+from ttybridge.core.stream import Chunk, Cursor, Finished, Reset, Resized
+from ttybridge.model import ClientId, Display, End, Role, WindowSize
 from ttybridge.sessions.terminal import Terminal
+from ttybridge.sessions.typing import Typing
 
-MAX_PENDING_BYTES = 16 * 1024 * 1024
-"""Input of one client that may wait for a pty that does not read, in bytes; more ends the client.
-Where clients share a pty, twice as much of everybody's may wait, and more is dropped."""
-
-MAX_WAITING_PARTS = 1024
-"""Parts in which a client's waiting input is counted; further ones are added to the last."""
-
-CONFIRM_EVERY = 4
-"""Input messages of which only the last is confirmed: well below what a client may have under way
-(docs/protocol.md), so that typing never waits and costs one message more in four keys."""
-
-MAX_UNCONFIRMED = 64
-"""Confirmations that may be due at a time; a client that does not wait for them gets fewer."""
-
-CONFIRM_BYTES = 1024
-"""Size of an input message that is always confirmed: a paste waits for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """The pty has another window size than this client's own."""
-
-    size: WindowSize
-    """The pty's size."""
+MAX_NEWS = 16
+"""Changes of the role that may wait to be told; a client that takes none is told the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +26,33 @@ class Accepted:
     """Number of the message, counted from 1."""
 
 
-Item = Chunk | Reset | Finished | Resized | Accepted
+@dataclass(frozen=True, slots=True)
+class RoleChanged:
+    """The client may do something else from now on."""
+
+    role: Role
+    """What it may do."""
+    by: str
+    """Who has changed it, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """Whether the client shows the session's window has changed; a hard reset comes with it."""
+
+    follows: bool
+    """Whether it shows the session's window, and no longer one of its own size."""
+
+
+Item = Chunk | Reset | Finished | Resized | Accepted | RoleChanged | Follows
 """What a client is to be told next."""
 
 
 def _nothing() -> None:
+    """Do nothing."""
+
+
+def _ignore(_data: bytes) -> None:
     """Do nothing."""
 
 
@@ -61,13 +62,21 @@ class Attachment:
     Attributes:
         id: Names the client.
         key: Secret with which the client may come back after a lost connection.
-        role: What it may do. Decided here and nowhere else, for every entrance.
+        person: Who it is, as the entrance has found out.
+        role: What it may do now. Asked here and nowhere else, for every entrance.
+        name: What to call the person.
+        since: When it came, in seconds since 1970.
+        rtt_s: Round-trip time to the client in seconds; None while it is not known.
+        hand: Whether the person asks for the keyboard.
+        display: Whose window size the client wants to show.
+        follows: Whether it shows the session's.
         size: Its own window size.
-        input_seq: Number of the last input message that was accepted.
         answers: Whether what its terminal answers by itself is typed: on a shared pty, only
             one client's is.
         on_replaced: Called when the client comes back on another connection before the loss of
             this one was noticed; the old connection must take nothing more.
+        on_typed: Called with what it has typed.
+        on_ended: Called when it has been removed; a client that takes nothing any more is cut off.
     """
 
     def __init__(
@@ -75,48 +84,73 @@ class Attachment:
         *,
         client_id: ClientId,
         key: str,
-        role: Role,
+        person: Person,
         size: WindowSize,
         terminal: Terminal,
         window_bytes: int,
         acks: bool,
         on_resize: Callable[[], None],
+        display: Display = Display.OWN,
+        follows: bool = False,
+        since: float = 0.0,
     ) -> None:
         """Subscribe to the terminal's output.
 
         Args:
             client_id: Names the client.
             key: Its secret.
-            role: What it may do.
+            person: Who it is.
             size: Its window size.
             terminal: What it is attached to.
             window_bytes: Its credit.
             acks: Whether it acknowledges output.
             on_resize: Called when the size has changed.
+            display: Whose window size it wants to show.
+            follows: Whether it shows the session's.
+            since: When it came, in seconds since 1970.
         """
-        self.id, self.key, self.role, self.size = client_id, key, role, size
+        self.id, self.key, self.person, self.size = client_id, key, person, size
+        self.role, self.name, self.since = person.role, person.shown, since
+        self.display, self.follows = display, follows
         self.terminal = terminal
-        self.input_seq = 0
+        self.rtt_s: float | None = None
+        self.hand = False
         self.answers = True
-        self._ready = asyncio.Event()
-        self._on_resize = on_resize
-        self._notices: deque[Resized] = deque(maxlen=1)
         self.on_replaced: Callable[[], None] = _nothing
-        self._unconfirmed: deque[tuple[int, int]] = deque()
+        self.on_typed: Callable[[bytes], None] = _ignore
+        self.on_ended: Callable[[], None] = _nothing
+        self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._last_input = self._loop.time()
+        self._on_resize = on_resize
+        self._window_bytes, self._acks = window_bytes, acks
+        self._resized: Resized | None = None
+        self._news: deque[RoleChanged | Follows] = deque(maxlen=MAX_NEWS)
         self._confirmed: Accepted | None = None
-        self._waiting: deque[tuple[int, int]] = deque()
-        self._waiting_bytes = 0
-        self._last_confirmed = 0
-        self._cursor = terminal.stream.subscribe(
-            terminal.policy, window_bytes, self._ready.set, acks=acks
-        )
-        terminal.written_listeners.add(self._on_written)
+        self._end: End | None = None
+        self._shift = 0
+        """What is added to the stream's offsets: those of a new terminal begin at zero again."""
+        self._has_moved = False
+        self._owed: Owed | None = None
+        """What the terminal of the client is asked by a pty that it did not begin with."""
+        self._cursor = self._subscribe(self.role)
+        self._typing = Typing(terminal, self._confirm)
         self._ready.set()
 
     @property
     def offset(self) -> int:
         """Absolute offset of the next byte that the client gets."""
-        return self._cursor.sent
+        return self._cursor.sent + self._shift
+
+    @property
+    def input_seq(self) -> int:
+        """Number of the last input message that was accepted."""
+        return self._typing.seq
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the person last typed, or came."""
+        return self._loop.time() - self._last_input
 
     @property
     def is_parked(self) -> bool:
@@ -125,8 +159,13 @@ class Attachment:
 
     @property
     def may_type(self) -> bool:
-        """Whether input and window size of this client count."""
-        return may(self.role, Action.TYPE)
+        """Whether input of this client counts."""
+        return self._end is None and may(self.role, Action.TYPE, self.person.entrance)
+
+    @property
+    def sizes(self) -> bool:
+        """Whether this client's window size counts for the session's."""
+        return not self.follows and may(self.role, Action.RESIZE, self.person.entrance)
 
     async def next(self, limit: int) -> Item:
         """Wait for what the client is to be told next.
@@ -143,29 +182,47 @@ class Attachment:
 
     def next_nowait(self, limit: int) -> Item | None:
         """Return what the client is to be told next, or None when there is nothing."""
+        if self._news:
+            return self._news.popleft()
+        if self._end is not None:
+            return Finished(self._end)
         if self._confirmed is not None:
             confirmed, self._confirmed = self._confirmed, None
             return confirmed
-        if self._notices:
-            return self._notices.popleft()
+        if self._resized is not None:
+            resized, self._resized = self._resized, None
+            return resized
+        if self._has_moved:
+            self._has_moved = False
+            if not self._cursor.lost:
+                return Reset(self.offset, "replay", hard=True)
+        return self._output(limit)
+
+    def _output(self, limit: int) -> Chunk | Reset | Resized | Finished | None:
         item = self.terminal.stream.take(self._cursor, limit)
-        if item is not None:
-            self.terminal.update_flow()
-            if isinstance(item, Reset):
-                self.terminal.repaint()
+        if item is None:
+            return None
+        self.terminal.update_flow()
+        if isinstance(item, Reset):
+            self.terminal.repaint()
+        if self._owed is not None and isinstance(item, Chunk):
+            self._owed.asked(item.data)
+        if self._shift and isinstance(item, Chunk | Reset):
+            return replace(item, offset=item.offset + self._shift)
         return item
 
     def ack(self, offset: int) -> None:
         """Note that the client has taken in the output up to `offset`."""
-        self.terminal.stream.ack(self._cursor, offset)
+        self._acks = True
+        self.terminal.stream.ack(self._cursor, max(0, offset - self._shift))
 
     def write(self, data: bytes) -> None:
         """Type `data`; dropped when the role does not allow it, or nobody asks for it.
 
         Raises:
-            ProtocolError: More input of this client waits than `MAX_PENDING_BYTES`.
+            ProtocolError: More input of this client waits than is kept.
         """
-        self._write(self._that_fits(self._allowed(data)))
+        self._typed(self._typing.write(self._allowed(data)))
 
     def write_numbered(self, seq: int, data: bytes) -> None:
         """Type message number `seq`; one that was accepted before is ignored.
@@ -173,24 +230,8 @@ class Attachment:
         Raises:
             ProtocolError: A message is missing before this one, or too much input waits.
         """
-        if seq <= self.input_seq:
-            return
-        if seq != self.input_seq + 1:
-            raise ProtocolError(f"Input message {self.input_seq + 1} is missing before {seq}.")
-        self.input_seq = seq
-        data = self._allowed(data)
-        large = len(data) >= CONFIRM_BYTES
-        data = self._that_fits(data)
-        if large or seq - self._last_confirmed >= CONFIRM_EVERY:
-            self._last_confirmed = seq
-            # Before writing: what the pty takes at once is reported from within `write`.
-            due = self.terminal.accepted_bytes + len(data)
-            if len(self._unconfirmed) < MAX_UNCONFIRMED:
-                self._unconfirmed.append((due, seq))
-            else:
-                self._unconfirmed[-1] = (due, seq)
-        self._write(data)
-        self._on_written(self.terminal.written_bytes)
+        if self._typing.is_new(seq):
+            self._typed(self._typing.write_numbered(seq, self._allowed(data)))
 
     def resize(self, size: WindowSize) -> None:
         """Set the client's window size."""
@@ -200,8 +241,52 @@ class Attachment:
 
     def tell_size(self, size: WindowSize) -> None:
         """Tell the client that the pty has this size."""
-        self._notices.append(Resized(size))
+        self._resized = Resized(size)
         self._ready.set()
+
+    def tell_role(self, role: Role, by: str) -> None:
+        """Give the client another role, at once, and tell it."""
+        self.role = role
+        self.hand = False
+        self._news.append(RoleChanged(role, by))
+        self._ready.set()
+
+    def move(self, terminal: Terminal, role: Role, *, follows: bool) -> None:
+        """Go on with another terminal, for a role: its output comes after a hard reset.
+
+        Offsets go on above all that were sent, so that none of them means two things.
+        """
+        was_parked, past = self._cursor.parked, self.offset + 1
+        self._typing.close()
+        self.terminal.drop(self._cursor)
+        self.terminal, self._shift = terminal, past
+        self._cursor = self._subscribe(role)
+        self._cursor.parked = was_parked
+        self._typing = Typing(terminal, self._confirm, seq=self._typing.seq)
+        self._has_moved, self._resized, self._owed = True, None, Owed()
+        if follows != self.follows:
+            self.follows = follows
+            self._news.append(Follows(follows))
+        self._ready.set()
+
+    def stay(self, role: Role, *, follows: bool) -> None:
+        """Go on with the same terminal in another role."""
+        self._cursor.policy = self.terminal.policy_for(role)
+        if follows != self.follows:
+            self.follows = follows
+            self._news.append(Follows(follows))
+            self._ready.set()
+
+    def end(self, end: End) -> None:
+        """End the client's stream: nothing but this comes any more."""
+        self._end = end
+        self._ready.set()
+        self.on_ended()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client has been removed, and only has to be told."""
+        return self._end is not None
 
     def park(self) -> None:
         """Keep the place for a client whose connection is lost."""
@@ -214,51 +299,39 @@ class Attachment:
 
     def resume(self, offset: int, *, reset: bool) -> None:
         """Go on at `offset` after a lost connection, or with a `Reset` when that is impossible."""
-        self.terminal.stream.resume(self._cursor, offset, reset=reset)
+        is_before = offset < self._shift
+        self.terminal.stream.resume(
+            self._cursor, max(0, offset - self._shift), reset=reset or is_before
+        )
+        if self.follows:
+            self._resized = Resized(self.terminal.size)
         self._ready.set()
 
     def detach(self) -> None:
         """Leave the stream."""
-        self.terminal.written_listeners.discard(self._on_written)
+        self._typing.close()
         self.terminal.drop(self._cursor)
+
+    def _subscribe(self, role: Role) -> Cursor:
+        terminal = self.terminal
+        return terminal.stream.subscribe(
+            terminal.policy_for(role), self._window_bytes, self._ready.set, acks=self._acks
+        )
 
     def _allowed(self, data: bytes) -> bytes:
         """Return `data`, or nothing where this client's input does not count."""
         if not self.may_type:
             return b""
+        if not is_answer(data):
+            return data
         asked = self.answers and self._cursor.acked >= self._cursor.live
-        return data if asked or not is_answer(data) else b""
+        return data if asked and (self._owed is None or self._owed.takes(data)) else b""
 
-    def _that_fits(self, data: bytes) -> bytes:
-        """Return `data`, or nothing where the clients' input together has no room.
+    def _typed(self, data: bytes) -> None:
+        if data and not is_answer(data):
+            self._last_input = self._loop.time()
+            self.on_typed(data)
 
-        Raises:
-            ProtocolError: This client's own share is too large.
-        """
-        pending = self.terminal.pending_bytes
-        # What a pty loses when its other side is closed is pending no more, and never written.
-        if min(self._waiting_bytes, pending) + len(data) > MAX_PENDING_BYTES:
-            raise ProtocolError("Too much input is waiting for a program that does not read it.")
-        return data if pending + len(data) <= 2 * MAX_PENDING_BYTES else b""
-
-    def _write(self, data: bytes) -> None:
-        """Give input to the pty, counted as this client's until the pty has taken it."""
-        if not data:
-            return
-        # Before writing: what the pty takes at once is reported from within `write`.
-        due, size = self.terminal.accepted_bytes + len(data), len(data)
-        if len(self._waiting) >= MAX_WAITING_PARTS:
-            size += self._waiting.pop()[1]
-        self._waiting.append((due, size))
-        self._waiting_bytes += len(data)
-        self.terminal.write(data)
-
-    def _on_written(self, total: int) -> None:
-        while self._waiting and self._waiting[0][0] <= total:
-            self._waiting_bytes -= self._waiting.popleft()[1]
-        seq = 0
-        while self._unconfirmed and self._unconfirmed[0][0] <= total:
-            seq = self._unconfirmed.popleft()[1]
-        if seq:
-            self._confirmed = Accepted(seq)
-            self._ready.set()
+    def _confirm(self, seq: int) -> None:
+        self._confirmed = Accepted(seq)
+        self._ready.set()

@@ -1,6 +1,6 @@
 """What the session asks of tmux."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ttybridge.core.tmux import Target
@@ -15,8 +15,22 @@ class Answer(Protocol):
         """Its exit status."""
 
     @property
+    def output(self) -> bytes:
+        """Its standard output."""
+
+    @property
     def errors(self) -> bytes:
         """Its standard error."""
+
+
+class Watch(Protocol):
+    """Follows the size of the session's window; `adapters.tmux_watch.TmuxWatch` is the real one."""
+
+    def say(self, command: bytes) -> bool:
+        """Give tmux a command without waiting; tell whether it could be given."""
+
+    async def close(self) -> None:
+        """End it; twice is fine."""
 
 
 class Control(Protocol):
@@ -50,6 +64,13 @@ class Control(Protocol):
 
     async def signal_client(self, mark: str, signal: str) -> None:
         """Signal our client inside the container."""
+
+    def watch(self, on_size: Callable[[WindowSize], None]) -> Watch:
+        """Follow the size that a client needs to show the session's whole window.
+
+        Args:
+            on_size: Called with each size, the first one soon.
+        """
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Answer:
         """Run a tmux command line to its end."""

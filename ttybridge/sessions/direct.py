@@ -11,18 +11,18 @@ from ttybridge.model import (
     EndReason,
     ExitStatus,
     Mode,
-    Role,
     WindowSize,
 )
 from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.place import Place
 from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
 
 
 class DirectTerminal:
     """Runs a command instead of tmux.
 
-    The window is as large as the smallest of the clients that may type, so that everybody sees
-    all of it.
+    The window is as large as the smallest of the clients that may type and show a window of their
+    own size, so that they see all of it; while there are none, it stays as it is.
 
     Attributes:
         terminal: The command's terminal; None until it has been started.
@@ -30,6 +30,7 @@ class DirectTerminal:
     """
 
     mode = Mode.DIRECT
+    can_follow = True
 
     def __init__(
         self,
@@ -71,17 +72,19 @@ class DirectTerminal:
         self._start(DEFAULT_SIZE)
         return ()
 
-    async def open(
-        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
-    ) -> Terminal:
+    async def open(self, client_id: ClientId, place: Place) -> Terminal:
         """Return the command's terminal, starting it for the first client if it waits."""
-        return self.terminal or self._start(size)
+        return self.terminal or self._start(place.size)
 
     async def release(self, client_id: ClientId, terminal: Terminal) -> None:
         """Do nothing: the command goes on without its clients."""
 
+    async def recorded(self) -> Terminal:
+        """Return the command's terminal, starting the command if it waits."""
+        return self.terminal or self._start(DEFAULT_SIZE)
+
     def fit(self, attachments: list[Attachment]) -> None:
-        """Make the window as large as the smallest client, and tell everybody.
+        """Make the window as large as the smallest client that sizes it, and tell everybody.
 
         Of those that may type, the first one's terminal answers the command's questions.
         """
@@ -90,7 +93,7 @@ class DirectTerminal:
         typing = [a for a in attachments if a.may_type]
         for attachment in typing:
             attachment.answers = attachment is typing[0]
-        sizes = [a.size for a in typing]
+        sizes = [a.size for a in attachments if a.sizes]
         if sizes:
             self.terminal.resize(
                 WindowSize(cols=min(s.cols for s in sizes), rows=min(s.rows for s in sizes))

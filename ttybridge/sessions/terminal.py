@@ -2,12 +2,21 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ttybridge.core.stream import PATIENCE_S, Cursor, Policy, Stream
-from ttybridge.model import End, EndReason, ExitStatus, WindowSize
+from ttybridge.core.stream import (
+    PATIENCE_S,
+    Chunk,
+    Cursor,
+    Finished,
+    Policy,
+    Reset,
+    Resized,
+    Stream,
+)
+from ttybridge.model import End, EndReason, ExitStatus, Role, WindowSize
 
 FLUSH_BYTES = 64 * 1024
 """Output that is passed on without waiting for more, in bytes: one chunk for the clients."""
@@ -78,6 +87,42 @@ class SpawnPty(Protocol):
         """Start it; see `adapters.pty.Pty.spawn`."""
 
 
+class Output(Protocol):
+    """A terminal's output and who reads it: `core.stream.Stream` or `core.broadcast.Broadcast`."""
+
+    ended: End | None
+
+    @property
+    def cursors(self) -> Collection[Cursor]:
+        """Everybody who reads it."""
+
+    def append(self, data: bytes) -> None:
+        """Take in output."""
+
+    def finish(self, end: End) -> None:
+        """Note that nothing more will come."""
+
+    def subscribe(
+        self, policy: Policy, window: int, wake: Callable[[], None], *, acks: bool = True
+    ) -> Cursor:
+        """Add a client."""
+
+    def unsubscribe(self, cursor: Cursor) -> None:
+        """Remove a client."""
+
+    def ack(self, cursor: Cursor, offset: int) -> None:
+        """Note what a client has taken in."""
+
+    def resume(self, cursor: Cursor, offset: int, *, reset: bool = False) -> None:
+        """Set a parked client where it stopped."""
+
+    def take(self, cursor: Cursor, limit: int) -> Chunk | Reset | Resized | Finished | None:
+        """Return what to send to a client next; None when it has to wait."""
+
+    def should_pause(self, now: float) -> bool:
+        """Tell whether the pty is not to be read now."""
+
+
 class Terminal:
     """A pty and the stream of its output.
 
@@ -87,6 +132,7 @@ class Terminal:
         ended: Done when the child has ended and all its output is in the stream.
         has_drawn: Whether the output has had an escape sequence: a program that fails before
             it draws prints plain text.
+        used_at: When it was last written to or resized, in seconds of the event loop.
         accepted_bytes: Count of all input bytes given to the pty.
         written_bytes: Count of those that it has taken.
         written_listeners: Called with the count of all input bytes that the pty has taken.
@@ -102,6 +148,7 @@ class Terminal:
         shared: bool,
         describe_end: Callable[[ExitStatus, bytes], End],
         repaint: Callable[[], None] | None = None,
+        stream: Output | None = None,
     ) -> None:
         """Start the program.
 
@@ -116,13 +163,14 @@ class Terminal:
             describe_end: Makes the end from the status and the last bytes of output.
             repaint: Makes the program draw its screen again, where a signal to the child does not
                 reach it.
+            stream: Takes the output; None for a `Stream`.
 
         Raises:
             MissingProgramError: There is no such program.
             TerminalError: It cannot be started.
         """
         self._loop = asyncio.get_running_loop()
-        self.stream = Stream(log_bytes=log_bytes, replays=shared)
+        self.stream: Output = stream or Stream(log_bytes=log_bytes, replays=shared)
         self.size = size
         self.ended: asyncio.Future[End] = self._loop.create_future()
         self.written_listeners: set[Callable[[int], None]] = set()
@@ -136,6 +184,7 @@ class Terminal:
         self._flow_timer: asyncio.TimerHandle | None = None
         self._tail = b""
         self.has_drawn = False
+        self.used_at = self._loop.time()
         self.accepted_bytes = 0
         self.written_bytes = 0
         self._pty = spawn(
@@ -153,6 +202,13 @@ class Terminal:
         """What happens to a client of this terminal that falls behind."""
         return Policy.PAUSE if self._shared else Policy.SKIP
 
+    def policy_for(self, role: Role) -> Policy:
+        """Return what happens to a client that falls behind.
+
+        Whoever only watches holds nobody up.
+        """
+        return Policy.SKIP if role is Role.VIEWER else self.policy
+
     @property
     def pending_bytes(self) -> int:
         """Input that the pty has not taken yet."""
@@ -165,13 +221,14 @@ class Terminal:
 
     def write(self, data: bytes) -> None:
         """Give input to the child."""
+        self.used_at = self._loop.time()
         self.accepted_bytes += len(data)
         self._pty.write(data)
 
     def resize(self, size: WindowSize) -> None:
         """Set the window size."""
         if size != self.size:
-            self.size = size
+            self.size, self.used_at = size, self._loop.time()
             self._pty.resize(size)
 
     def repaint(self) -> None:
@@ -224,11 +281,19 @@ class Terminal:
     def _on_output(self, data: bytes) -> None:
         self._parts.append(data)
         self._part_bytes += len(data)
-        wait = self._flushed_at + FLUSH_S - self._loop.time()
+        wait = self._flushed_at + self._flush_s() - self._loop.time()
         if wait <= 0 or self._part_bytes >= FLUSH_BYTES:
             self._flush()
         elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(wait, self._flush)
+
+    def _flush_s(self) -> float:
+        """Return the least time between two small flushes, in seconds."""
+        return FLUSH_S
+
+    def _translate(self, data: bytes) -> bytes:
+        """Return what goes into the stream for some output; empty when more must come first."""
+        return data
 
     def _flush(self) -> None:
         if self._flush_timer is not None:
@@ -239,6 +304,7 @@ class Terminal:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._part_bytes = [], 0
         self._flushed_at = self._loop.time()
+        data = self._translate(data)
         self.has_drawn = self.has_drawn or b"\x1b" in data
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.stream.append(data)

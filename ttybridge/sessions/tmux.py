@@ -2,55 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ttybridge.core import environment as env
 from ttybridge.core.container import Container
-from ttybridge.core.environment import TERM
 from ttybridge.core.tmux import (
-    FEATURES,
-    parse_end,
     respawn_first,
-    says_bad_terminal,
-    says_no_session,
     update_commands,
 )
-from ttybridge.errors import TerminalError, TtyBridgeError
+from ttybridge.errors import TerminalError
 from ttybridge.model import (
     DEFAULT_SIZE,
     ClientId,
-    End,
-    EndReason,
-    ExitStatus,
     Mode,
     Role,
     WindowSize,
 )
 from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.audience import Audience, SharedTerminal
 from ttybridge.sessions.control import Control
-from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
+from ttybridge.sessions.place import Place
+from ttybridge.sessions.terminal import SpawnPty, Terminal
+from ttybridge.sessions.tmux_clients import T, TmuxClients
 
 log = logging.getLogger(__name__)
-
-LOG_BYTES = 2 * 1024 * 1024
-"""Most bytes of a tmux client's output that are kept: what is under way, and what a lost client
-has missed. More is skipped and repainted."""
-
-ATTACH_DEADLINE_S = 10.0
-"""Longest time from starting a tmux client to its first output, in seconds (5 ms usually)."""
-
-RACE_TRIES = 20
-"""How often a client is started again while a tmux server is just ending; 2 s outlast it."""
-RACE_PAUSE_S = 0.1
-
-_SENTENCES = {
-    EndReason.EXITED: "The last shell of the tmux session has ended.",
-    EndReason.DETACHED: "This tab was detached from the tmux session, which lives on.",
-    EndReason.TAKEN_OVER: "Another connection has taken the session over.",
-    EndReason.SERVER_EXITED: "The tmux server has ended, and with it the session.",
-    EndReason.KILLED: "The tmux client was ended from outside; the session may live on.",
-    EndReason.CLOSING: "The bridge has stopped.",
-}
 
 
 class TmuxTerminals:
@@ -82,21 +58,39 @@ class TmuxTerminals:
         """
         self.mode = Mode.EXCLUSIVE if exclusive else Mode.CONTAINER if container else Mode.TMUX
         self.session = control.target.session
+        self.can_follow = self.mode is Mode.TMUX
         self._control = control
-        self._spawn = spawn
-        self._environment = environment
-        self._cwd = cwd
+        self._clients = TmuxClients(
+            control,
+            spawn,
+            environment=environment,
+            cwd=cwd,
+            exclusive=exclusive,
+            container=container,
+            run_id=run_id,
+        )
         self._exclusive = exclusive
         self._clipboard = clipboard
         self._container = container
-        self._run_id = run_id
         self._live: dict[ClientId, Terminal] = {}
-        self._newest: ClientId | None = None
+        self._sizing: set[Terminal] = set()
+        """Those that have a say in the window's size."""
         self._bringing_up = asyncio.Lock()
         self._unattached: str | None = None
         """The session's own `destroy-unattached` while it is overridden, empty for none. With the
         user's setting, the session would end between bringing it up and its first client."""
-        self._repaints: set[asyncio.Task[None]] = set()
+        self._attachments: list[Attachment] = []
+        self._audience = Audience(
+            control,
+            lambda size, on_empty: self._reach(
+                lambda _: self._clients.share(
+                    size, suspend=self._audience.suspend, on_empty=on_empty
+                ),
+                Place(Role.VIEWER, size),
+            ),
+            on_size=lambda: self.fit(self._attachments),
+            is_last=lambda: not self._live,
+        )
         self._changes: dict[bytes, bytes | None] = {}
         """What has changed in the environment since the start."""
 
@@ -120,55 +114,81 @@ class TmuxTerminals:
             )
         return ()
 
-    async def open(
-        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
-    ) -> Terminal:
+    async def open(self, client_id: ClientId, place: Place) -> Terminal:
         """Attach one more tmux client; the session is made anew when it has ended.
 
-        A terminal of a type that tmux cannot draw on is taken for one like our page's.
+        A viewer that follows gets the client that all of them share. A terminal of a type that
+        tmux cannot draw on is taken for one like our page's.
 
         Raises:
             TerminalError: tmux failed; its words are in the message.
         """
-        self._newest = client_id  # before attaching, which ends the one before
-        if self._exclusive or not any(not t.ended.done() for t in self._live.values()):
-            await self._make_sure_it_exists(size)
-        terminal = self._attach(client_id, role, size, terminal_type)
-        try:
-            for again in range(RACE_TRIES):
-                if terminal_type and await self._finds_bad_terminal(terminal):
-                    terminal_type = ""
-                    terminal = self._attach(client_id, role, size, terminal_type)
-                    continue
-                if not await self._finds_no_session(terminal):
-                    break
-                if again:  # a server that is just ending still takes connections
-                    await asyncio.sleep(RACE_PAUSE_S)
-                await self._make_sure_it_exists(size)
-                terminal = self._attach(client_id, role, size, terminal_type)
-            await self._must_draw(terminal)
-            if self._unattached is not None:
-                own, self._unattached = self._unattached, None
-                await self._control.give_unattached_back(own)
-        except BaseException:  # cancelled, too: nobody else knows of this terminal
-            await terminal.close()
-            raise
+        follows = place.follows and self.can_follow
+        if follows and place.role is Role.VIEWER:
+            return await self._share(place.size)
+        self._clients.newest = client_id  # before attaching, which ends the one before
+        if self._exclusive or not self._is_anybody_live():
+            await self._make_sure_it_exists(place.size)
+        if follows:
+            place = replace(place, size=await self._audience.measure())
+        terminal = await self._reach(
+            lambda terminal_type: self._clients.attach(client_id, place, terminal_type), place
+        )
         self._live[client_id] = terminal
+        if follows:
+            self._audience.follow(terminal)
+        elif place.role is not Role.VIEWER:
+            self._sizing.add(terminal)
         return terminal
 
+    async def _share(self, size: WindowSize) -> SharedTerminal:
+        """Return the shared client; `size` is for a session that has to be made anew."""
+        if not self._is_anybody_live():
+            await self._make_sure_it_exists(size)
+        return await self._audience.join()
+
+    async def _reach(self, attach: Callable[[str], T], place: Place) -> T:
+        """Start a tmux client until it draws, bringing the session up where it has ended."""
+        terminal = await self._clients.reach(
+            attach, place.terminal_type, lambda: self._make_sure_it_exists(place.size)
+        )
+        if self._unattached is not None:
+            own, self._unattached = self._unattached, None
+            await self._control.give_unattached_back(own)
+        return terminal
+
+    def _is_anybody_live(self) -> bool:
+        live = any(not terminal.ended.done() for terminal in self._live.values())
+        return live or self._audience.is_live
+
     async def release(self, client_id: ClientId, terminal: Terminal) -> None:
-        """End a tmux client; the session lives on."""
-        self._live.pop(client_id, None)
-        try:
-            if self._container is not None and not terminal.ended.done():
-                await self._control.signal_client(self._mark(client_id), "HUP")
-        finally:
-            await terminal.close()
+        """End a tmux client, unless it is the shared one; the session lives on."""
+        if isinstance(terminal, SharedTerminal):
+            self._audience.let_go()
+            return
+        if self._live.get(client_id) is terminal:
+            del self._live[client_id]
+        self._audience.unfollow(terminal)
+        await self._clients.release(client_id, terminal)
+        if terminal in self._sizing:
+            self._sizing.discard(terminal)
+            self._give_size_back()
 
     def fit(self, attachments: list[Attachment]) -> None:
-        """Give each tmux client its own client's window size; tmux does the rest."""
+        """Give each tmux client its own client's window size; tmux does the rest.
+
+        Those that follow have the size of the session's window, and are told of it.
+        """
+        self._attachments = attachments
         for attachment in attachments:
-            attachment.terminal.resize(attachment.size)
+            if not self._audience.is_following(attachment.terminal):
+                attachment.terminal.resize(attachment.size)
+            elif self._audience.size is not None:
+                attachment.tell_size(self._audience.size)
+
+    async def recorded(self) -> Terminal:
+        """Return the client that all viewers share; it is kept while somebody subscribes to it."""
+        return await self._share(DEFAULT_SIZE)
 
     async def update_environment(self, changes: Mapping[bytes, bytes | None]) -> env.Update:
         """Change variables of what starts from now on: the session's new windows, and clients.
@@ -191,7 +211,7 @@ class TmuxTerminals:
                 hint="Set variables there, in the terminal.",
             )
         update = env.update(changes)
-        self._environment = env.updated(self._environment, update.changes)
+        self._clients.environment = env.updated(self._clients.environment, update.changes)
         async with self._bringing_up:
             self._changes |= update.changes
             if update.changes and await self._control.has_session():
@@ -199,10 +219,9 @@ class TmuxTerminals:
         return update
 
     async def close(self) -> None:
-        """Give up repaints that are under way; the session lives on."""
-        for task in self._repaints:
-            task.cancel()
-        await asyncio.gather(*self._repaints, return_exceptions=True)
+        """End the shared client, give up repaints that are under way; the session lives on."""
+        await self._audience.close()
+        await self._clients.close()
 
     async def _make_sure_it_exists(self, size: WindowSize) -> None:
         async with self._bringing_up:
@@ -255,111 +274,26 @@ class TmuxTerminals:
     async def _take_over(self) -> None:
         """Run the original's command once and leave again."""
         mark = ClientId("start")
-        terminal = self._terminal(self._control.target.take_over(), mark, DEFAULT_SIZE)
+
+        async def nothing() -> None:
+            """Have nothing to do: the command itself makes the session."""
+
+        terminal = await self._clients.reach(lambda _: self._clients.take_over(mark), "", nothing)
         try:
-            await self._must_draw(terminal)
             if self._unattached is None:
                 self._unattached = await self._control.keep_unattached()
             if self._clipboard:
                 await self._control.let_programs_copy()
         finally:
-            await self.release(mark, terminal)
+            await self._clients.release(mark, terminal)
 
-    async def _finds_no_session(self, terminal: Terminal) -> bool:
-        """Tell whether a tmux client has ended because the session is not there."""
-        if await _draws(terminal) or not says_no_session(terminal.tail):
-            return False
-        await terminal.close()
-        return True
+    def _give_size_back(self) -> None:
+        """Let one of several clients of a size of their own have a say in the window's again.
 
-    async def _finds_bad_terminal(self, terminal: Terminal) -> bool:
-        """Tell whether a tmux client has ended because it cannot draw on this type of terminal."""
-        if await _draws(terminal) or not says_bad_terminal(terminal.tail):
-            return False
-        await terminal.close()
-        return True
-
-    async def _must_draw(self, terminal: Terminal) -> None:
-        if not await _draws(terminal):
-            text = terminal.tail.decode(errors="replace").strip() or "it ended at once"
-            await terminal.close()
-            raise TerminalError(
-                f"tmux did not open the session {self.session!r}: {text}",
-                hint="`ttybridge doctor` looks for the reason.",
-            )
-
-    def _attach(
-        self, client_id: ClientId, role: Role, size: WindowSize, terminal_type: str
-    ) -> Terminal:
-        target, features = self._control.target, "" if terminal_type else FEATURES
-        if role is Role.VIEWER:
-            argv = target.attach(read_only=True, features=features)
-        elif self._exclusive:
-            argv = target.take_over(features=features)
-        else:
-            argv = target.attach(features=features)
-        return self._terminal(argv, client_id, size, terminal_type)
-
-    def _terminal(
-        self, argv: list[str], client_id: ClientId, size: WindowSize, terminal_type: str = ""
-    ) -> Terminal:
-        environment = {**self._environment, b"TERM": terminal_type.encode() or TERM}
-        if self._container is not None:
-            argv = self._container.exec_tmux(argv, mark=self._mark(client_id))
-
-        def describe_end(status: ExitStatus, tail: bytes) -> End:
-            reason = parse_end(tail)
-            if reason is EndReason.DETACHED and self._exclusive and self._newest != client_id:
-                reason = EndReason.TAKEN_OVER
-            return End(status, reason, _SENTENCES[reason], restart=True)
-
-        return Terminal(
-            self._spawn,
-            Launch(argv, environment, self._cwd),
-            size,
-            log_bytes=LOG_BYTES,
-            shared=False,
-            describe_end=describe_end,
-            repaint=(lambda: self._repaint_inside(client_id)) if self._container else None,
-        )
-
-    def _repaint_inside(self, client_id: ClientId) -> None:
-        """Signal the client inside the container: the engine passes on sizes, not signals."""
-
-        async def repaint() -> None:
-            try:
-                await self._control.signal_client(self._mark(client_id), "WINCH")
-            except TtyBridgeError as error:
-                log.warning("client %s is not repainted: %s", client_id, error)
-
-        task = asyncio.get_running_loop().create_task(repaint())
-        self._repaints.add(task)
-        task.add_done_callback(self._repaints.discard)
-
-    def _mark(self, client_id: ClientId) -> str:
-        return f"{self._run_id}-{client_id}"
-
-
-async def _draws(terminal: Terminal) -> bool:
-    """Wait until a tmux client has drawn something; False when it ended without.
-
-    Raises:
-        TerminalError: Neither happened within `ATTACH_DEADLINE_S`.
-    """
-    changed = asyncio.Event()
-    cursor = terminal.stream.subscribe(terminal.policy, 0, changed.set)
-    terminal.ended.add_done_callback(lambda _: changed.set())
-    try:
-        async with asyncio.timeout(ATTACH_DEADLINE_S):
-            while not terminal.has_drawn and not terminal.ended.done():
-                await changed.wait()
-                changed.clear()
-    except TimeoutError as error:
-        await terminal.close()
-        raise TerminalError(
-            f"tmux did not draw anything within {ATTACH_DEADLINE_S:.0f} s.",
-            hint="If its server hangs, end it with `tmux kill-server`.",
-        ) from error
-    finally:
-        terminal.drop(cursor)
-    return terminal.has_drawn
+        The client that was resized last counts as the latest, also one that has no say; when it
+        is not the one that left, tmux 3.3a looks for no other, and the window keeps the size of
+        who has left until somebody types.
+        """
+        own = [t for t in self._sizing if not t.ended.done()]
+        if self._audience.is_live and own:
+            max(own, key=lambda terminal: terminal.used_at).repaint()

@@ -1,0 +1,392 @@
+"""One tmux client's output for everybody who watches: shared bytes, key frames, no waiting.
+
+All viewers read one log with absolute offsets, and the same offset gives all of them the same
+bytes object, so that a message is made once. Nobody holds the others up: whoever is late is shown
+the present instead of the past.
+
+A *key frame* is a place in the log from which a blank terminal comes to show what all others do.
+It is made by asking tmux to repaint (SIGWINCH: `tty_resize`, `tty_invalidate` and a full redraw in
+3.3a), which states every cell and the cursor's position anew. The screens of all are erased just
+before, unseen: so they are equal even where a terminal and tmux differ about the width of a
+character. What else a terminal remembers (`ScreenModes`) the bytes before have set, and a prelude
+sets it for who begins here. So from the end of the repaint on, the screens of all are equal.
+
+Rules that hold at any time (see tests/unit/test_broadcast.py):
+- what a viewer gets between two resets is a contiguous part of the log, without gap or repeat;
+- `cursor.sent - cursor.acked <= cursor.window` when something is sent;
+- a viewer begins at a key frame, and after it gets the whole repaint.
+
+Nothing here does I/O or reads a clock.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ttybridge.core.pace import Pace
+from ttybridge.core.screen_modes import ScreenModes
+from ttybridge.core.shared_log import SharedLog
+from ttybridge.core.stream import ACK_BYTES, Chunk, Cursor, Finished, Policy, Reset, Resized
+from ttybridge.core.tmux import SYNC_BEGIN, SYNC_END, repaint_begins
+from ttybridge.model import End, WindowSize
+
+LOG_BYTES = 1024 * 1024
+"""Most bytes kept: what is under way to the slowest, and what a lost client has missed."""
+
+ORIGIN = 64 * 1024
+"""Offset of the first byte: preludes are at the offsets before, and none is negative."""
+
+KEY_BYTES = 64 * 1024
+"""Output since a key frame with which it is still good for a newcomer, in bytes; for one on a
+thin line, what fits into the window."""
+
+FRAME_BYTES = 64 * 1024
+"""Longest repaint that is waited for, in bytes: a large window with a colour for each cell."""
+
+FRESH_S = 0.15
+"""Age in which a key frame is good whatever has come since, in seconds: or nobody could begin
+during a flood."""
+
+LATE_S = 0.7
+"""Age of what a viewer would get next at which it is shown the present instead, in seconds."""
+
+MANY_WINDOWS, HOPELESS_S = 4, 0.2
+"""So many windows of unsent output take longer than `LATE_S` to be sent: whoever has them before
+it is shown the present at this age already, in seconds."""
+
+LITTLE_BYTES = 16 * 1024
+"""Unsent output that is sent whatever its age: a repaint would not be shorter."""
+
+TAIL_BYTES = 64
+"""Output in which the marks of a repaint are looked for again: they may have come in parts."""
+
+CLEAR = b"\x1b[2J"
+"""Erases the screen; nothing of it is seen within synchronized output."""
+
+CLIPBOARD = b"\x1b]52;"
+"""Beginning of what copies to the clipboard: no newcomer is to get it once more."""
+
+
+@dataclass(slots=True)
+class Key:
+    """A place at which a blank terminal may begin."""
+
+    offset: int
+    """Where its bytes begin."""
+    prelude: bytes
+    """What a blank terminal gets before."""
+    made_at: float
+    """When it was made, on a monotonic clock."""
+    end: int | None = None
+    """Where the repaint has ended; None while it has not."""
+    is_redrawn: bool = False
+    """Whether the redraw has begun."""
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """What is known of one viewer besides its cursor."""
+
+    cursor: Cursor
+    pace: Pace
+    size: WindowSize | None = None
+    """The window size that it was told since its last reset."""
+    key: Key | None = None
+    """Where it has begun."""
+    old_end: int = -1
+    """Offset up to which it was sent output before its last reset."""
+    shift: int = 0
+    """What to add to its acknowledgements of that."""
+
+
+class Broadcast:
+    """The output of one tmux client, and everybody who watches it.
+
+    Attributes:
+        ended: How it ended; None while it has not.
+    """
+
+    def __init__(
+        self,
+        size: WindowSize,
+        *,
+        now: Callable[[], float],
+        ask: Callable[[], None],
+        on_empty: Callable[[], None],
+        log_bytes: int = LOG_BYTES,
+    ) -> None:
+        """Begin with an empty log; the client's first screen is the first key frame.
+
+        Args:
+            size: Window size of the client.
+            now: Returns a monotonic time in seconds.
+            ask: Called when a key frame is needed: calls `begin_key` and makes the client repaint,
+                soon, then `settle_key`. Called again and again until there is one.
+            on_empty: Called when the last viewer has left.
+            log_bytes: Most bytes in the log.
+        """
+        self.ended: End | None = None
+        self._log = SharedLog(ORIGIN, log_bytes)
+        self._now, self._ask, self._on_empty = now, ask, on_empty
+        self._sizes: list[tuple[int, WindowSize]] = [(ORIGIN, size)]
+        self._modes = ScreenModes()
+        self._tail = b""
+        self._key: Key | None = Key(ORIGIN, b"", now())
+        self._asked: Key | None = None
+        self._seats: dict[Cursor, Seat] = {}
+
+    @property
+    def cursors(self) -> set[Cursor]:
+        """Everybody who watches."""
+        return set(self._seats)
+
+    @property
+    def start(self) -> int:
+        """Offset of the first byte that is kept."""
+        return self._log.start
+
+    @property
+    def end(self) -> int:
+        """Offset of the next byte."""
+        return self._log.end
+
+    @property
+    def size(self) -> WindowSize:
+        """The window size now."""
+        return self._sizes[-1][1]
+
+    @property
+    def is_key_due(self) -> bool:
+        """Whether the client is made to repaint, and the beginning of that was not seen."""
+        return self._asked is not None
+
+    def append(self, data: bytes) -> None:
+        """Take in output of the client, and wake those who wait for it."""
+        data = self._follow(data)
+        if not data:
+            return
+        self._log.append(data, self._now())
+        while len(self._sizes) > 1 and self._sizes[1][0] <= self.start:
+            del self._sizes[0]
+        self._wake()
+
+    def resize(self, size: WindowSize) -> None:
+        """Note that the client has another window size from here on; the caller sets it then.
+
+        The client repaints by itself: it is the beginning of a key frame, too.
+        """
+        if size != self.size:
+            self._sizes.append((self.end, size))
+            self.begin_key()
+            self._wake()
+
+    def begin_key(self) -> None:
+        """Note that the client is made to repaint now, and all its output is in the log."""
+        self._asked, self._key = Key(self.end, self._modes.prelude(), self._now()), None
+        self._tail = b""
+
+    def settle_key(self) -> None:
+        """Take the place where the repaint was asked for, where its beginning was not seen.
+
+        tmux throws output away while a client cannot keep up, the beginning of a repaint as well.
+        """
+        if self._asked is not None:
+            self._key, self._asked = self._asked, None
+            self._key.end, self._key.made_at = self.end, self._now()
+            self._wake()
+
+    def remind(self) -> None:
+        """Wake those who wait for a key frame: they ask again if the last one was not for them."""
+        for cursor in list(self._seats):
+            if cursor.lost and not cursor.parked:
+                cursor.wake()
+
+    def finish(self, end: End) -> None:
+        """Note that nothing more will come. The first call counts."""
+        if self.ended is None:
+            self.ended = end
+            self._wake()
+
+    def subscribe(
+        self, policy: Policy, window: int, wake: Callable[[], None], *, acks: bool = True
+    ) -> Cursor:
+        """Add a viewer; it gets a `Reset` first, as soon as there is a key frame."""
+        pace = Pace(window)
+        cursor = Cursor(policy, pace.window, self.end, self.end, wake, acks, lost="replay")
+        self._seats[cursor] = Seat(cursor, pace)
+        return cursor
+
+    def unsubscribe(self, cursor: Cursor) -> None:
+        """Remove a viewer; calling it twice is fine."""
+        if self._seats.pop(cursor, None) is not None and not self._seats:
+            self._on_empty()
+
+    def ack(self, cursor: Cursor, offset: int) -> None:
+        """Note what a viewer has taken in. Numbers from outside are clamped to what was sent."""
+        cursor.acks = True
+        seat = self._seats.get(cursor)
+        if seat is None:
+            return
+        if offset <= seat.old_end:
+            offset += seat.shift
+        cursor.acked = max(cursor.acked, min(offset, cursor.sent))
+        seat.pace.on_acked(cursor.acked, now=self._now())
+        cursor.window = seat.pace.window
+        cursor.wake()
+
+    def resume(self, cursor: Cursor, offset: int, *, reset: bool = False) -> None:
+        """Set a parked viewer where its client says that it stopped."""
+        cursor.parked = False
+        cursor.prelude = b""
+        seat = self._seats.get(cursor)
+        if reset or seat is None or not max(self.start, cursor.floor) <= offset <= cursor.sent:
+            cursor.lost = "lost"
+        cursor.acked = cursor.sent
+        if not cursor.lost:
+            cursor.sent = cursor.acked = offset
+        if seat is not None:
+            seat.size, seat.old_end = None, -1
+            seat.pace.restart(cursor.acked)
+        cursor.wake()
+
+    def take(self, cursor: Cursor, limit: int) -> Chunk | Reset | Resized | Finished | None:
+        """Return what to send to a viewer next, and count it as sent; None when it has to wait."""
+        seat = self._seats.get(cursor)
+        if seat is None:
+            return None
+        if not cursor.lost and self._is_late(seat):
+            cursor.lost = "behind"
+        if cursor.lost:
+            return self._reset(seat)
+        size = self._sizes[bisect_right(self._sizes, cursor.sent, key=_offset_of) - 1][1]
+        if size != seat.size:
+            seat.size = size
+            return Resized(size)
+        if cursor.prelude:
+            data, cursor.prelude = cursor.prelude, b""
+            return Chunk(cursor.sent - len(data), data)
+        if data := self._read(cursor, limit):
+            chunk = Chunk(cursor.sent, data)
+            cursor.sent += len(data)
+            if cursor.acks:
+                under_way = cursor.sent - cursor.acked
+                seat.pace.on_sent(cursor.sent, now=self._now(), under_way=under_way)
+            else:
+                cursor.acked = cursor.sent
+            return chunk
+        if self.ended is not None and cursor.sent == self.end:
+            return Finished(self.ended)
+        return None
+
+    def should_pause(self, now: float) -> bool:
+        """Say no: no viewer ever holds the client up."""
+        return False
+
+    def _read(self, cursor: Cursor, limit: int) -> bytes:
+        """Return the bytes at a cursor that it may have now: the same object for everybody."""
+        at, room = cursor.sent, min(limit, cursor.credit)
+        if room <= 0 or at == self.end:
+            return b""
+        sized = bisect_right(self._sizes, at, key=_offset_of)
+        border = self._sizes[sized][0] if sized < len(self._sizes) else self.end
+        length = self._log.length_at(at, border)
+        if room < length:
+            under_way = cursor.sent - cursor.acked
+            if cursor.acks and 2 * length <= cursor.window and under_way >= ACK_BYTES:
+                return b""  # more room is coming, and then what others get, too
+        return self._log.read(at, min(room, length))
+
+    def _is_late(self, seat: Seat) -> bool:
+        """Tell whether a viewer is to be shown the present instead of what comes next."""
+        cursor, key = seat.cursor, seat.key
+        if cursor.sent < self.start:
+            return True
+        if self.ended is not None or self.end - cursor.sent <= LITTLE_BYTES:
+            return False
+        if key is not None:  # first the whole repaint, or nothing would ever be shown
+            end = key.end if key.end is not None else key.offset + FRAME_BYTES
+            if cursor.sent < end:
+                return False
+        age_s = self._log.least_age(cursor.sent, self._now())
+        much = self.end - cursor.sent > MANY_WINDOWS * cursor.window
+        return age_s > (HOPELESS_S if much else LATE_S)
+
+    def _reset(self, seat: Seat) -> Reset | None:
+        cursor, reason = seat.cursor, seat.cursor.lost
+        under_way = cursor.sent - cursor.acked if reason == "behind" and cursor.acks else 0
+        if 2 * under_way > cursor.window and self.ended is None:
+            return None
+        key = self._key
+        if key is None or not self._is_good(key, seat):
+            if self.ended is None:
+                self._ask()
+                return None
+            key = Key(self.end, b"", self._now())
+        cursor.lost = ""
+        seat.old_end, seat.shift = (cursor.sent, key.offset - cursor.sent) if under_way else (-1, 0)
+        cursor.sent = cursor.floor = key.offset
+        cursor.acked = key.offset - under_way
+        cursor.prelude = key.prelude
+        seat.key, seat.size = key, None
+        seat.pace.restart(cursor.sent)
+        return Reset(cursor.sent - len(key.prelude), reason, hard=True)
+
+    def _is_good(self, key: Key, seat: Seat) -> bool:
+        """Tell whether a viewer may begin at this key frame."""
+        cursor, since = seat.cursor, self.end - (key.end if key.end is not None else self.end)
+        if key.offset < self.start:
+            return False
+        if self.ended is None and self._now() - key.made_at > FRESH_S:
+            short = since <= min(KEY_BYTES, cursor.window)
+            if not short or self.end - key.offset > KEY_BYTES + FRAME_BYTES:
+                return False
+        return (
+            self.ended is not None
+            or cursor.lost != "behind"
+            or key.offset >= cursor.sent + LITTLE_BYTES // 2
+        )
+
+    def _follow(self, data: bytes) -> bytes:
+        """Follow the client's state; return the output, with a clean start where it repaints."""
+        whole, begins = self._tail + data, None
+        if self._asked is not None:
+            begins = repaint_begins(self.size).search(whole)
+        if begins is not None:
+            cut = begins.end() - len(self._tail)
+            self._modes.feed(data[:cut])
+            self._key, self._asked = Key(self.end + cut, self._modes.prelude(), self._now()), None
+            repaint = SYNC_BEGIN + CLEAR + self._until_redrawn(data[cut:], self._key)
+            self._modes.feed(repaint)
+            data = data[:cut] + repaint
+        else:
+            if self._key is not None and self._key.end is None:
+                data = self._until_redrawn(data, self._key)
+            self._modes.feed(data)
+        self._tail = whole[-TAIL_BYTES:]
+        key = self._key
+        if key is not None and key.is_redrawn and key.end is None:
+            found = data.find(SYNC_END, max(0, key.offset - self.end))
+            if found >= 0:
+                key.end = self.end + found + len(SYNC_END)
+        if CLIPBOARD in data:
+            self._key = None
+        return data
+
+    @staticmethod
+    def _until_redrawn(data: bytes, key: Key) -> bytes:
+        """Leave out ends of synchronized output that belong to redraws before the repaint."""
+        if key.is_redrawn:
+            return data
+        begin = data.find(SYNC_BEGIN)
+        key.is_redrawn = begin >= 0
+        if not key.is_redrawn:
+            return data.replace(SYNC_END, b"")
+        return data[:begin].replace(SYNC_END, b"") + data[begin:]
+
+    def _wake(self) -> None:
+        for cursor in list(self._seats):
+            cursor.wake()
+
+
+def _offset_of(mark: tuple[int, object]) -> int:
+    return mark[0]
