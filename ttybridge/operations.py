@@ -1,4 +1,4 @@
-"""The running bridge, as the control socket asks it."""
+"""The running bridge, as the control socket and the page's `api/` ask it."""
 
 import contextlib
 import os
@@ -11,12 +11,14 @@ from ttybridge.adapters.pane_run import PaneRun, PaneRuns
 from ttybridge.config import Config
 from ttybridge.core import environment as env
 from ttybridge.core.banner import SshLine
+from ttybridge.core.people import Actor
 from ttybridge.errors import TerminalError
+from ttybridge.operations_people import Sharing
 from ttybridge.public import Public
 from ttybridge.sessions.hub import Hub
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.started import ssh_line
-from ttybridge.web.server import Serving
+from ttybridge.web.serving import Serving
 
 if TYPE_CHECKING:
     from ttybridge.ssh.companion import Companion
@@ -26,8 +28,8 @@ FRAME_LINK_S = 600.0
 notebook that is slow to show its output takes longer."""
 
 
-class Running:
-    """The running bridge, as the control socket asks it."""
+class Running(Sharing):
+    """The running bridge, as the control socket and the page's `api/` ask it."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Running:
             runs: Runs texts in the shared pane; None where the bridge cannot.
             stop: Stops the bridge.
         """
-        self._config, self._hub, self._serving = config, hub, serving
+        super().__init__(config, hub, serving)
         self._local, self._port, self._sshd, self._runs = local, port, sshd, runs
         self.stop = stop
         self.public: Public | None = None
@@ -83,7 +85,7 @@ class Running:
         """The command that logs in over the public address, with a link; may be empty."""
         if self._sshd is None or self.public is None:
             return ""
-        return f"ttybridge ssh '{self.link(uses=1)}'"
+        return f"ttybridge ssh '{self.new_link(uses=1)}'"
 
     @property
     def proxied(self) -> tuple[str, ...]:
@@ -93,9 +95,15 @@ class Running:
         return tuple(f"{self.address}proxy/{ports.start}/" for ports in self._config.proxy)
 
     def link(
+        self, _actor: Actor, *, is_framed: bool, life_s: float | None, uses: int | None
+    ) -> str:
+        """Return a new link that lets an owner in; see `new_link`."""
+        return self.new_link(is_framed=is_framed, life_s=life_s, uses=uses)
+
+    def new_link(
         self, *, is_framed: bool = False, life_s: float | None = None, uses: int | None = None
     ) -> str:
-        """Return a new link to the page.
+        """Return a new link that lets an owner in; what is not said is as the bridge was told.
 
         Raises:
             TerminalError: It is for a frame, and there is no token: any site could frame the page.
@@ -113,7 +121,7 @@ class Running:
             is_framed=is_framed,
         )
 
-    def status(self) -> Mapping[str, object]:
+    def status(self, _actor: Actor) -> Mapping[str, object]:
         """Return docs/control.md's object."""
         terminals = self._hub.terminals
         return {
@@ -156,12 +164,12 @@ class Running:
             "public": f"tcp://{public[0]}:{public[1]}" if public else None,
         }
 
-    def serve_host(self, url: str) -> None:
+    def serve_host(self, _actor: Actor, url: str) -> None:
         """Serve another public address from now on."""
         self._serving.add_public(url)
 
     async def update_environment(
-        self, changes: Mapping[bytes, bytes | None]
+        self, _actor: Actor, changes: Mapping[bytes, bytes | None]
     ) -> tuple[int, int, list[str]]:
         """Change variables for the session's new windows, and for later logins.
 
@@ -179,7 +187,7 @@ class Running:
         return was_set, len(update.changes) - was_set, skipped
 
     @contextlib.asynccontextmanager
-    async def run(self, text: str) -> AsyncIterator[AsyncIterator[str | int]]:
+    async def run(self, _actor: Actor, text: str) -> AsyncIterator[AsyncIterator[str | int]]:
         """Run a text in the shared pane; gives its output, then its exit status.
 
         Raises:

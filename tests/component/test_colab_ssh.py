@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 
 from tests.conftest import DEADLINE_S
 from ttybridge.core.access import Principal
+from ttybridge.core.people import Person
+from ttybridge.core.permissions import Entrance
 from ttybridge.core.protocol import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from ttybridge.core.public_key import PublicKey
 from ttybridge.errors import SshdError
@@ -80,10 +82,10 @@ class Standin:
     refuses: SshdError | None = None
     has_no_banner: SshdError | None = None
     lines: list[Line] = field(default_factory=list)
-    asked: list[tuple[PublicKey, Role]] = field(default_factory=list)
+    asked: list[tuple[PublicKey, Person]] = field(default_factory=list)
 
-    async def connect(self, key: PublicKey, role: Role) -> Line:
-        self.asked.append((key, role))
+    async def connect(self, key: PublicKey, person: Person) -> Line:
+        self.asked.append((key, person))
         if self.refuses is not None:
             raise self.refuses
         near, far = socket.socketpair()
@@ -144,7 +146,7 @@ async def serving(*, limit: int = 5, has_ssh: bool = True) -> AsyncIterator[Serv
     def principal_of(request: web.Request) -> Principal:
         who = request.headers.get("X-Who", "somebody")
         role = Role.VIEWER if who == "viewer" else Role.OWNER
-        return Principal(id=who, role=role, via="header")
+        return Principal(id=who, role=role, via="header", link="l3", name="Ada")
 
     entrance = ColabSshEntrance(sshd if has_ssh else None, limit, principal_of)
     app = web.Application()
@@ -287,11 +289,12 @@ async def test_an_sshd_that_says_nothing_is_told_and_ended(
 
 
 @pytest.mark.parametrize(("who", "role"), [("somebody", Role.OWNER), ("viewer", Role.VIEWER)])
-async def test_sshd_is_told_the_key_and_what_its_owner_may_do(who: str, role: Role) -> None:
+async def test_sshd_is_told_the_key_and_who_brings_it(who: str, role: Role) -> None:
     async with serving() as server:
         client = await server.connect(who, f" {KEY.line} me@box ")
-        ((key, told),) = server.sshd.asked
-        assert (key.line, told) == (KEY.line, role)
+        ((key, person),) = server.sshd.asked
+        assert (key.line, key.comment) == (KEY.line, "me@box")
+        assert person == Person(role, Entrance.SSH, "Ada", who, "l3", "127.0.0.1")
         await client.close()
 
 

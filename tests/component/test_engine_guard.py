@@ -64,7 +64,11 @@ async def serving(*, join_timeout_s: float = 10.0) -> AsyncIterator[Server]:
     """Serve; afterwards no task and no TCP connection may be left."""
     before = asyncio.all_tasks()
     owner = Principal(id="somebody", role=Role.OWNER, via="none")
-    engine = Engine(join_timeout_s=join_timeout_s, principal_of=lambda _request: owner)
+    engine = Engine(
+        join_timeout_s=join_timeout_s,
+        principal_of=lambda _request: owner,
+        address_of=lambda _request: "",
+    )
 
     async def on_connect(sid: str, environ: object, auth: object = None) -> None:
         """Let everybody in."""
@@ -188,9 +192,9 @@ async def test_a_poll_that_waits_is_answered_when_its_connection_ends() -> None:
         sid = json.loads((await server.poll())[1:])["sid"]
         polling = asyncio.create_task(server.poll(sid))
         await eventually(lambda: server.engine.connections, "the connection is known")
-        server.engine.end_all_of("nobody")
+        server.engine.end_unjoined_of("nobody")
         assert server.engine.connections
-        server.engine.end_all_of("somebody")
+        server.engine.end_unjoined_of("somebody")
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(polling, return_exceptions=True)
         await eventually(lambda: not server.engine.connections, "the connection has ended")

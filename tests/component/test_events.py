@@ -84,8 +84,10 @@ async def entrance() -> AsyncIterator[Entrance]:
     hub = Hub(command, max_clients=4, resume_s=60, window_bytes=500_000, make_key=lambda: "key")
     await hub.start()
     owner = Principal(id="somebody", role=Role.OWNER, via="none")
-    engine = Engine(join_timeout_s=10, principal_of=lambda _request: owner)
-    events = Events(hub, engine, title="a shell", version="0")
+    engine = Engine(
+        join_timeout_s=10, principal_of=lambda _request: owner, address_of=lambda _request: ""
+    )
+    events = Events(hub, engine, title="a shell", version="0", recording=lambda: None)
     app = web.Application()
     app.router.add_route("*", "/tty/", engine.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)

@@ -69,7 +69,7 @@ def test_a_bridge_is_started_asked_and_stopped(
         assert bridge.ssh_command is None
         assert os.getsid(bridge.pid) == bridge.pid  # no Ctrl-C of this terminal reaches it
 
-        assert re.fullmatch(re.escape(bridge.address) + r"\?link=[\w-]{20,}", bridge.url)
+        assert re.fullmatch(re.escape(bridge.address) + r"\?link=[\w.-]{20,}", bridge.url)
         assert bridge.url == bridge.url != bridge.link() != bridge.link()
         with DIRECT.open(bridge.url) as page:
             assert b"<html" in page.read()

@@ -75,13 +75,14 @@ class PageClient:
         *,
         resume: dict[str, Any] | None = None,
         size: tuple[int, int] = (80, 24),
+        hello: dict[str, Any] | None = None,
     ) -> "PageClient":
-        """Join the session, or come back to it."""
+        """Join the session, or come back to it; `hello` is added to what is said at first."""
         client = cls(await session.ws_connect(tty(bridge), max_msg_size=0))
-        hello: dict[str, Any] = {"protocol": 1, "cols": size[0], "rows": size[1]}
+        said: dict[str, Any] = {"protocol": 1, "cols": size[0], "rows": size[1], **(hello or {})}
         if resume:
-            hello["resume"] = resume
-        await client.socket.send_str("40" + json.dumps(hello))
+            said["resume"] = resume
+        await client.socket.send_str("40" + json.dumps(said))
         await eventually(lambda: client.joined or client.is_closed, "the client has joined")
         assert client.joined, client.events
         return client
@@ -127,6 +128,8 @@ class PageClient:
                 elif message.data.startswith("42["):
                     event = json.loads(message.data[2:])
                     self.events.append(event)
+                    if event[0] == "ping":
+                        await self.socket.send_str(f'42["pong",{event[1]}]')
                     if event[0] == "joined":
                         self.joined = event[1]
                 elif message.data.startswith('451-["out",'):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttybridge.core import protocol
-from ttybridge.core.protocol import ColabOutput
+from ttybridge.core.colab_contract import ColabMessage, ColabOutput, parse_colab
 from ttybridge.errors import ProtocolError
 from ttybridge.model import End, EndReason, ExitStatus, WindowSize
 
@@ -136,10 +136,8 @@ def test_arguments_of_any_kind_raise_nothing_but_a_protocol_error(args: tuple[ob
 
 class TestColabMessage:
     def test_all_keys_may_come_at_once(self) -> None:
-        message = protocol.parse_colab(
-            '{"data": "ls\\n", "cols": 100, "rows": 30, "ack": true, "x": 1}'
-        )
-        assert message == protocol.ColabMessage(b"ls\n", WindowSize(cols=100, rows=30), ack=True)
+        message = parse_colab('{"data": "ls\\n", "cols": 100, "rows": 30, "ack": true, "x": 1}')
+        assert message == ColabMessage(b"ls\n", WindowSize(cols=100, rows=30), ack=True)
 
     @pytest.mark.parametrize(
         "text", ["", "x", "[]", "1", "null", '"ls"', '{"data": 1}', '{"cols": 80}',
@@ -147,7 +145,7 @@ class TestColabMessage:
     )  # fmt: skip
     def test_anything_else_is_refused(self, text: object) -> None:
         with pytest.raises(ProtocolError):
-            protocol.parse_colab(text)
+            parse_colab(text)
 
     @given(ANYTHING)
     def test_nothing_raises_anything_else(self, value: object) -> None:
@@ -157,7 +155,7 @@ class TestColabMessage:
             json.dumps({"data": value, "cols": value, "rows": value}),
         ):
             try:
-                protocol.parse_colab(text)
+                parse_colab(text)
             except ProtocolError:
                 continue
 

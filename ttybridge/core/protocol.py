@@ -3,7 +3,6 @@
 Nothing here does I/O. A message that does not fit raises `ProtocolError`, which ends its sender.
 """
 
-import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttybridge.errors import ProtocolError
-from ttybridge.model import End, WindowSize
+from ttybridge.model import Display, End, WindowSize
 
 VERSION = 1
 """Version of the page's protocol."""
@@ -26,18 +25,8 @@ CHUNK_BYTES = 64 * 1024
 """Most bytes of output in one message: larger ones are not faster (92 MB/s against 88 at 256 KB)
 and hold up everything behind them on a slow line."""
 
-ACK_EVERY = 100_000
-"""Output between two requests for an acknowledgement in Colab's contract, in characters."""
-
-HOLD_ABOVE, GO_ON_BELOW = 5, 2
-"""Outstanding requests at which Colab's contract holds the output back, and lets it go on."""
-
-OLDER_HOLD_ABOVE = 20
-"""The same for the older form, which acknowledges every message."""
-
-OLDER_MAX_ASKED = 64
-"""Acknowledgements that may be due in the older form: each one is remembered until it comes, and
-some clients never send any. Further messages ask for none."""
+MAX_NAME_UNITS = 200
+"""Longest name of a person that is looked at; it is cut to `people.MAX_NAME` then."""
 
 DISCONNECT = "1"
 """Socket.IO packet with which the server ends a connection to the default namespace."""
@@ -47,7 +36,8 @@ _PACKET = re.compile(
     1 | 2 | 2probe | 3 | 3probe | 5            # close, ping, pong, upgrade
     | 40 (\{.*)?                               # connect to the default namespace
     | 41                                       # disconnect
-    | 42 [0-9]{0,9} \["(?:in|size|ack|data)"[,\]] .*   # an event of ours
+    # an event of ours
+    | 42 [0-9]{0,9} \["(?:in|size|ack|data|hand|name|display|pong)"[,\]] .*
     | 43 [0-9]{1,9} \[ .*                      # an acknowledgement
     """
 )
@@ -89,6 +79,12 @@ class Hello:
     """Its window size."""
     resume: Resume | None
     """The place that it had."""
+    display: Display = Display.OWN
+    """Whose window size it wants to show."""
+    name: str = ""
+    """What the person calls itself, not cleaned."""
+    is_terminal: bool = False
+    """Whether it is `ttybridge connect`, not a page."""
 
 
 def parse_hello(auth: object) -> Hello | None:
@@ -105,6 +101,9 @@ def parse_hello(auth: object) -> Hello | None:
     return Hello(
         size=_size(auth.get("cols"), auth.get("rows")),
         resume=_resume(resume) if resume is not None else None,
+        display=_display(auth.get("display", "own")),
+        name=_name(auth.get("name", "")),
+        is_terminal=auth.get("client") == "connect",
     )
 
 
@@ -158,6 +157,63 @@ def parse_ack(args: tuple[object, ...]) -> int:
     return _count(args[0])
 
 
+def parse_hand(args: tuple[object, ...]) -> bool:
+    """Read the argument of `hand`: whether it is up.
+
+    Raises:
+        ProtocolError: It is not a boolean.
+    """
+    if len(args) != 1 or not isinstance(args[0], bool):
+        raise ProtocolError("`hand` takes true or false.")
+    return args[0]
+
+
+def parse_name(args: tuple[object, ...]) -> str:
+    """Read the argument of `name`, a text that is not cleaned yet.
+
+    Raises:
+        ProtocolError: It is not a text, or far too long.
+    """
+    if len(args) != 1:
+        raise ProtocolError("`name` takes a text.")
+    return _name(args[0])
+
+
+def parse_display(args: tuple[object, ...]) -> Display:
+    """Read the argument of `display`.
+
+    Raises:
+        ProtocolError: It is not one of its words.
+    """
+    if len(args) != 1:
+        raise ProtocolError("`display` takes a word.")
+    return _display(args[0])
+
+
+def parse_pong(args: tuple[object, ...]) -> int:
+    """Read the argument of `pong`, the number of a `ping`.
+
+    Raises:
+        ProtocolError: It is not a non-negative integer.
+    """
+    if len(args) != 1:
+        raise ProtocolError("`pong` takes a number.")
+    return _count(args[0])
+
+
+def _display(value: object) -> Display:
+    try:
+        return Display(value)
+    except ValueError:
+        raise ProtocolError("A display is own, session or auto.") from None
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_NAME_UNITS:
+        raise ProtocolError(f"A name is a text of at most {MAX_NAME_UNITS} characters.")
+    return value
+
+
 def _size(cols: object, rows: object) -> WindowSize:
     if not _is_integer(cols) or not _is_integer(rows):
         raise ProtocolError("A window size is two integers.")
@@ -208,114 +264,3 @@ def out_header(offset: int) -> str:
 def event(name: str, *args: object) -> str:
     """Return a Socket.IO event packet without attachments."""
     return "2" + json.dumps([name, *args], separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class ColabMessage:
-    """A message of Colab's contract, from a client."""
-
-    data: bytes
-    """Input; empty when there is none."""
-    size: WindowSize | None
-    """The client's window size, when it is told."""
-    ack: bool
-    """Whether it acknowledges output."""
-
-
-def parse_colab(text: object) -> ColabMessage:
-    """Read S of Colab's contract: a JSON object with any of `data`, `cols` and `rows`, `ack`.
-
-    Unknown keys are ignored.
-
-    Raises:
-        ProtocolError: It is not such a text.
-    """
-    if not isinstance(text, (str, bytes)) or len(text) > MAX_MESSAGE_BYTES:
-        raise ProtocolError("A message is a JSON text.")
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("A message is not JSON.") from error
-    if not isinstance(message, dict):
-        raise ProtocolError("A message is a JSON object.")
-    data = message.get("data", "")
-    if not isinstance(data, str):
-        raise ProtocolError("`data` is a text.")
-    size = None
-    if "cols" in message or "rows" in message:
-        size = _size(message.get("cols"), message.get("rows"))
-    return ColabMessage(to_bytes(data), size, ack=message.get("ack") is True)
-
-
-class ColabOutput:
-    """Output in Colab's contract: text that is never cut in a character, and its flow control.
-
-    A client that has never acknowledged is not held to acknowledgements: the official command
-    line never sends one, and stalled for ever after 615,402 bytes against the original's rule.
-
-    Attributes:
-        asks: Whether the last text of the older form asks for an acknowledgement.
-    """
-
-    def __init__(self, *, older: bool = False) -> None:
-        """Start with nothing sent.
-
-        Args:
-            older: Whether the client takes the older form, which acknowledges every message.
-        """
-        self.asks = False
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._older = older
-        self._since_request = 0
-        self._outstanding = 0
-        self._acks = False
-        self._held = False
-
-    @property
-    def is_held(self) -> bool:
-        """Whether nothing may be sent before an acknowledgement comes."""
-        return self._held
-
-    def encode(self, data: bytes, *, final: bool = False) -> str:
-        """Return S for a chunk of output; empty when the chunk holds only a part of a character."""
-        text = self.text(data, final=final)
-        if not text:
-            return ""
-        message: dict[str, object] = {"data": text}
-        if self._since_request >= ACK_EVERY:
-            self._since_request = 0
-            message["ack"] = True
-            self._sent()
-        return json.dumps(message, separators=(",", ":"))
-
-    def text(self, data: bytes, *, final: bool = False) -> str:
-        """Return the text of a chunk of output, less a character that is not complete.
-
-        Args:
-            data: The chunk.
-            final: Whether no more will come: what is left of a cut character is U+FFFD.
-        """
-        text = self._decoder.decode(data, final)
-        self._since_request += len(text)
-        self.asks = self._older and bool(text) and self._outstanding < OLDER_MAX_ASKED
-        if self.asks:
-            self._sent()
-        return text
-
-    def ack(self) -> None:
-        """Note one acknowledgement; more than were asked for do not count."""
-        self._acks = True
-        self._outstanding = max(0, self._outstanding - 1)
-        if self._outstanding < GO_ON_BELOW:
-            self._held = False
-        elif self._outstanding > self._limit:
-            self._held = True
-
-    @property
-    def _limit(self) -> int:
-        return OLDER_HOLD_ABOVE if self._older else HOLD_ABOVE
-
-    def _sent(self) -> None:
-        self._outstanding += 1
-        if self._acks and self._outstanding > self._limit:
-            self._held = True

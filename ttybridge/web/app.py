@@ -1,53 +1,67 @@
 """The web application: which path leads where."""
 
+from dataclasses import dataclass
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ttybridge.core.protocol import MAX_MESSAGE_BYTES
+from ttybridge.web.api import Api
 from ttybridge.web.assets import INDEX, Asset, Page
 from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance
 from ttybridge.web.events import Events
 from ttybridge.web.proxy import Proxy
+from ttybridge.web.recordings import RecordingsEntrance, allow_wasm
 from ttybridge.web.security import Gate
 
 
-def make_app(
-    gate: Gate,
-    page: Page,
-    events: Events,
-    colab: ColabEntrance,
-    ssh: ColabSshEntrance,
-    proxy: Proxy,
-    *,
-    base_path: str,
-) -> web.Application:
+@dataclass(frozen=True, slots=True)
+class Entrances:
+    """What is behind the gate."""
+
+    events: Events
+    """`tty/`."""
+    colab: ColabEntrance
+    """`colab/tty`."""
+    ssh: ColabSshEntrance
+    """`colab/ssh` and `ssh`."""
+    proxy: Proxy
+    """`proxy/PORT/`."""
+    api: Api
+    """`api/`."""
+    recordings: RecordingsEntrance
+    """`recordings/` and `replay`."""
+
+
+def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) -> web.Application:
     """Put the entrances behind the gate.
 
     Args:
         gate: Checks each request first.
         page: The built page.
-        events: The entrance `tty/`.
-        colab: The entrance `colab/tty`.
-        ssh: The entrances `colab/ssh` and `ssh`.
-        proxy: The entrance `proxy/PORT/`.
+        entrances: What is behind the gate.
         base_path: Prefix of all paths; they are served without it, too, for proxies that strip it.
     """
     app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
     gate.install(app)
-    for base in dict.fromkeys(("", base_path)):
+    app.on_response_prepare.append(allow_wasm)  # after the gate, whose header it changes
+    bases = tuple(dict.fromkeys(("", base_path)))
+    for base in bases:
         app.router.add_get(f"{base}/", _serve(page.files[INDEX], keep=False))
         if base:
             app.router.add_get(base, _to_folder(base))
         for name in page.public:
             app.router.add_get(f"{base}/{name}", _serve(page.files[name], keep=True))
         for path in (f"{base}/tty", f"{base}/tty/"):
-            app.router.add_get(path, events.engine.handle)
-            app.router.add_post(path, events.engine.handle)
-        app.router.add_get(f"{base}/colab/tty", colab.handle)
-        app.router.add_get(f"{base}/colab/ssh", ssh.handle)
-        app.router.add_get(f"{base}/ssh", ssh.info)
-        app.router.add_route("*", f"{base}/proxy/{{rest:.*}}", proxy.handle)
+            app.router.add_get(path, entrances.events.engine.handle)
+            app.router.add_post(path, entrances.events.engine.handle)
+        app.router.add_get(f"{base}/colab/tty", entrances.colab.handle)
+        app.router.add_get(f"{base}/colab/ssh", entrances.ssh.handle)
+        app.router.add_get(f"{base}/ssh", entrances.ssh.info)
+        entrances.api.install(app.router, base)
+        entrances.recordings.install(app.router, base)
+        app.router.add_route("*", f"{base}/proxy/{{rest:.*}}", entrances.proxy.handle)
     return app
 
 

@@ -14,8 +14,8 @@ from ttybridge.errors import TtyBridgeError
 ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
 """Compressed forms, the smallest first, and the endings of their files."""
 
-INDEX, LOGIN = "index.html", "login.html"
-"""The page, and what is shown instead without a credential."""
+INDEX, LOGIN, REPLAY = "index.html", "login.html", "replay.html"
+"""The page, what is shown instead without a credential, and the page that plays recordings."""
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html",
           ".svg": "image/svg+xml", ".txt": "text/plain", ".json": "application/json",
@@ -66,7 +66,7 @@ class Page:
     @property
     def public(self) -> frozenset[str]:
         """Names of the files whose name has a hash: they hold no secret and never change."""
-        return frozenset(self.files) - {INDEX, LOGIN}
+        return frozenset(self.files) - {INDEX, LOGIN, REPLAY}
 
     @property
     def login(self) -> bytes:
@@ -100,7 +100,7 @@ def load_page(folder: Path | None = None) -> Page:
             f"The page is not built, or not whole ({error}).",
             hint="In a checkout, `make setup` builds it; a wheel contains it: install it again.",
         ) from error
-    missing = {INDEX, LOGIN} - files.keys()
+    missing = {INDEX, LOGIN, REPLAY} - files.keys()
     if missing:
         raise PageNotBuilt(
             f"The page lacks {' and '.join(sorted(missing))}.", hint="`make setup` builds it."

@@ -1,73 +1,97 @@
 """The entrance `colab/tty`: a WebSocket with Colab's contract, for the official command line."""
 
 import asyncio
+import contextlib
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ttybridge.core.access import Principal
+from ttybridge.core.colab_contract import parse_colab
+from ttybridge.core.people import Person
+from ttybridge.core.permissions import Entrance
 from ttybridge.core.protocol import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from ttybridge.core.stream import Finished
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE
-from ttybridge.sessions.hub import Hub, SessionFull
+from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.door import NotAdmitted
+from ttybridge.sessions.hub import Hub
+from ttybridge.sessions.room import SessionFull
 from ttybridge.web.contract import ColabPeer
+from ttybridge.web.visitor import visitor
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 60.0
 """Time between two pings, in seconds; half of it for the answer. The original's ping time-out."""
 
+PING_S = 15.0
+"""Time between two pings whose round-trip time is taken, in seconds."""
 
 LAST_OUTPUT_S = 10.0
 """Time for a client to take the last output in, in seconds."""
+
+WAIT = "Waiting to be let in… (Ctrl-C leaves)\r\n"
+"""What somebody sees whom the owner has to let in."""
+
+INTERRUPT = b"\x03"
+"""Ctrl-C."""
+
+
+def _remote(request: web.Request) -> str:
+    return request.remote or ""
 
 
 class ColabEntrance:
     """Serves `colab/tty`."""
 
-    def __init__(self, hub: Hub, principal_of: Callable[[web.Request], Principal]) -> None:
-        """Serve the session of `hub`; `principal_of` tells who sent a request."""
+    def __init__(
+        self,
+        hub: Hub,
+        principal_of: Callable[[web.Request], Principal],
+        address_of: Callable[[web.Request], str] = _remote,
+    ) -> None:
+        """Serve a session.
+
+        Args:
+            hub: The session.
+            principal_of: Tells who sent a request.
+            address_of: Tells where it came from.
+        """
         self._hub = hub
-        self._principal_of = principal_of
-        self._open: dict[asyncio.Task[None], tuple[str, _Line]] = {}
+        self._principal_of, self._address_of = principal_of, address_of
+        self._open: dict[_Client, str] = {}
         self._closing = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until either side ends it."""
         principal = self._principal_of(request)
         socket = web.WebSocketResponse(
-            max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=HEARTBEAT_S
+            max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=HEARTBEAT_S, autoping=False
         )
         if not socket.can_prepare(request).ok:
             return web.Response(status=426, text="This address is a WebSocket.\n")
+        person = visitor(principal, Entrance.COLAB, self._address_of(request))
+        client = _Client(self._hub, person, _Line(socket, request.transport))
         try:
-            attachment = await self._hub.join(principal.role, DEFAULT_SIZE, acks=False)
-        except TtyBridgeError as error:
-            log.warning("a client could not join: %s", error)
-            status = 429 if isinstance(error, SessionFull) else 503
-            return web.Response(status=status, text=f"{error}\n")
-        if self._closing:
-            self._hub.leave(attachment)
-            return web.Response(status=503, text="The bridge is stopping.\n")
-        peer = ColabPeer(attachment)
-        sender: asyncio.Task[None] | None = None
-        try:
+            refusal = await client.knock()
+            if refusal is not None:
+                return refusal
+            if self._closing:
+                return web.Response(status=503, text="The bridge is stopping.\n")
             await socket.prepare(request)
-            line = _Line(socket, request.transport)
-            sender = asyncio.get_running_loop().create_task(_send_all(line, peer))
-            self._open[sender] = (principal.id, line)
-            await _receive_all(line, peer)
+            self._open[client] = principal.id
+            await client.serve()
         except ConnectionError:
             pass  # the client is gone
         finally:
-            peer.flush()
-            self._hub.leave(attachment)
-            if sender is not None:
-                self._open.pop(sender, None)
-                sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)
+            self._open.pop(client, None)
+            await client.leave()
         return socket
 
     async def end_all_of(self, principal_id: str) -> None:
@@ -80,12 +104,8 @@ class ColabEntrance:
         await self._end(lambda _owner: True)
 
     async def _end(self, concerns: Callable[[str], bool]) -> None:
-        lines = []
-        for sender, (owner, line) in self._open.items():
-            if concerns(owner):
-                sender.cancel()
-                lines.append(line)
-        await asyncio.gather(*(line.close(WSCloseCode.GOING_AWAY) for line in lines))
+        clients = [client for client, owner in self._open.items() if concerns(owner)]
+        await asyncio.gather(*(client.end() for client in clients))
 
 
 class _Line:
@@ -94,6 +114,11 @@ class _Line:
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self.socket = socket
         self._transport = transport
+
+    def cut_soon(self) -> None:
+        """Cut the line in a while, whether the client takes its goodbye or not."""
+        if self._transport is not None:
+            asyncio.get_running_loop().call_later(LAST_OUTPUT_S, self._transport.abort)
 
     async def close(self, code: int, within_s: float = 2.0) -> None:
         """Close; cut the line when the client has not taken everything in time."""
@@ -110,30 +135,142 @@ class _Line:
                 raise
 
 
-async def _send_all(line: _Line, peer: ColabPeer) -> None:
-    """Send output at the pace of the socket and the client, then close."""
-    try:
-        while True:
-            await peer.may_send()
-            item = await peer.attachment.next(CHUNK_BYTES)
-            text = peer.encode(item)
-            if text:
-                await line.socket.send_str(text)
-            if isinstance(item, Finished):
-                # The client waits up to 10 s for this close when its input has ended.
-                await line.close(WSCloseCode.OK, within_s=LAST_OUTPUT_S)
-                return
-    except ConnectionError:
-        return
+class _Client:
+    """One client, from the moment at which it asks to come in."""
 
+    def __init__(self, hub: Hub, person: Person, line: _Line) -> None:
+        self._hub, self._line = hub, line
+        self._peer: ColabPeer | None = None
+        self._size = DEFAULT_SIZE
+        self._pings: dict[bytes, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waits = asyncio.Event()
+        self._joining = asyncio.create_task(
+            hub.join(person, DEFAULT_SIZE, acks=False, on_waiting=self._waits.set)
+        )
 
-async def _receive_all(line: _Line, peer: ColabPeer) -> None:
-    async for message in line.socket:
-        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-            return
+    async def knock(self) -> web.Response | None:
+        """Join, or begin to wait until somebody opens; return the answer where neither works."""
+        waits = asyncio.create_task(self._waits.wait())
         try:
-            peer.receive(message.data)
-        except ProtocolError as error:
-            log.info("client %s is cut off: %s", peer.attachment.id, error.message)
-            await line.close(WSCloseCode.UNSUPPORTED_DATA)
+            await asyncio.wait([self._joining, waits], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waits.cancel()
+        error = self._joining.exception() if self._joining.done() else None
+        if error is None:
+            return None
+        if not isinstance(error, TtyBridgeError):
+            raise error
+        log.warning("a client could not join: %s", error)
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        if isinstance(error, NotAdmitted):
+            status = HTTPStatus.FORBIDDEN
+        elif isinstance(error, SessionFull):
+            status = HTTPStatus.TOO_MANY_REQUESTS
+        return web.Response(status=status, text=f"{error}\n")
+
+    async def serve(self) -> None:
+        """Pass output and input on until either side ends."""
+        self._start(self._receive_all())
+        receiving = self._tasks[0]
+        if not self._joining.done():
+            await self._tell(WAIT)
+            await asyncio.wait([self._joining, receiving], return_when=asyncio.FIRST_COMPLETED)
+            if not self._joining.done():
+                return
+        try:
+            attachment = self._joining.result()
+        except TtyBridgeError as error:
+            await self._tell(f"{error.message}\r\n")
+            await self._line.close(WSCloseCode.OK)
             return
+        attachment.resize(self._size)
+        attachment.on_ended = self._line.cut_soon
+        self._peer = ColabPeer(attachment)
+        self._start(self._send_all(self._peer))
+        self._start(self._ping())
+        await receiving
+
+    async def end(self) -> None:
+        """Close the connection: somebody here ends it."""
+        for task in self._tasks[1:]:
+            task.cancel()
+        await self._line.close(WSCloseCode.GOING_AWAY)
+
+    async def leave(self) -> None:
+        """Leave nothing behind."""
+        if self._peer is not None:
+            self._peer.flush()
+        self._joining.cancel()
+        (found,) = await asyncio.gather(self._joining, return_exceptions=True)
+        if isinstance(found, Attachment):
+            self._hub.leave(found)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _tell(self, text: str) -> None:
+        await self._line.socket.send_str(json.dumps({"data": text}))
+
+    async def _send_all(self, peer: ColabPeer) -> None:
+        """Send output at the pace of the socket and the client, then close."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await peer.may_send()
+                item = await peer.attachment.next(CHUNK_BYTES)
+                text = peer.encode(item)
+                if text:
+                    await self._line.socket.send_str(text)
+                if isinstance(item, Finished):
+                    # The client waits up to 10 s for this close when its input has ended.
+                    await self._line.close(WSCloseCode.OK, within_s=LAST_OUTPUT_S)
+                    return
+
+    async def _ping(self) -> None:
+        """Ask for signs of life, whose time is taken."""
+        loop, number = asyncio.get_running_loop(), 0
+        with contextlib.suppress(ConnectionError):
+            while True:
+                number += 1
+                # One that is not answered is forgotten: only the last one counts.
+                self._pings = {b"%d" % number: loop.time()}
+                await self._line.socket.ping(b"%d" % number)
+                await asyncio.sleep(PING_S)
+
+    async def _receive_all(self) -> None:
+        async for message in self._line.socket:
+            if message.type is WSMsgType.PING:
+                await self._line.socket.pong(message.data)
+            elif message.type is WSMsgType.PONG:
+                sent = self._pings.pop(bytes(message.data), None)
+                if sent is not None and self._peer is not None:
+                    rtt_s = asyncio.get_running_loop().time() - sent
+                    self._peer.attachment.rtt_s = rtt_s
+            elif message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            else:
+                try:
+                    if not self._receive(message.data):
+                        await self._line.close(WSCloseCode.OK)
+                        return
+                except ProtocolError as error:
+                    log.info("a client of colab/tty is cut off: %s", error.message)
+                    await self._line.close(WSCloseCode.UNSUPPORTED_DATA)
+                    return
+
+    def _receive(self, data: object) -> bool:
+        """Take in a message; False when somebody leaves who has not been let in.
+
+        Raises:
+            ProtocolError: It is malformed, or more input waits than is kept.
+        """
+        if self._peer is not None:
+            self._peer.receive(data)
+            return True
+        message = parse_colab(data)
+        if message.size is not None:
+            self._size = message.size
+        return INTERRUPT not in message.data

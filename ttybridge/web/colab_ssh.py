@@ -3,16 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ttybridge.core.access import Principal
+from ttybridge.core.people import Person
+from ttybridge.core.permissions import Entrance
 from ttybridge.core.protocol import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from ttybridge.core.public_key import PublicKey, parse_public_key
 from ttybridge.errors import SshdError
-from ttybridge.model import Role
 from ttybridge.web.answers import plain
+from ttybridge.web.visitor import visitor
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ CONTRACT_TYPES = (
 
 HEARTBEAT_S = 60.0
 """Time between two pings, in seconds; half of it for the answer."""
+
+LAST_WORDS_S = 0.5
+"""Time for a client to take what sshd has still said when somebody here ends it, in seconds."""
 
 GOODBYE_S = 10.0
 """Time for a client to take the last bytes and to answer our goodbye, in seconds."""
@@ -61,15 +67,35 @@ class Sshd(Protocol):
     def host_key(self) -> PublicKey:
         """The host key's public half."""
 
-    async def connect(self, key: PublicKey, role: Role) -> Connection:
-        """Return a connection that accepts this key alone, or raise SshdError."""
+    async def connect(self, key: PublicKey, person: Person) -> Connection:
+        """Return a connection that accepts this key alone, for a person; or raise SshdError."""
+
+
+def _remote(request: web.Request) -> str:
+    return request.remote or ""
+
+
+@dataclass(slots=True)
+class _Open:
+    """One connection, or one that is being made."""
+
+    principal_id: str
+    """Whose it is."""
+    ends: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to end it."""
+    is_open: bool = False
+    """Whether bytes go both ways."""
 
 
 class ColabSshEntrance:
     """Serves `colab/ssh` and `ssh`."""
 
     def __init__(
-        self, sshd: Sshd | None, limit: int, principal_of: Callable[[web.Request], Principal]
+        self,
+        sshd: Sshd | None,
+        limit: int,
+        principal_of: Callable[[web.Request], Principal],
+        address_of: Callable[[web.Request], str] = _remote,
     ) -> None:
         """Lead to sshd.
 
@@ -77,11 +103,12 @@ class ColabSshEntrance:
             sshd: Where to; None when the bridge has none.
             limit: Most connections at a time.
             principal_of: Tells who sent a request.
+            address_of: Tells where it came from.
         """
         self._sshd = sshd
         self._limit = limit
-        self._principal_of = principal_of
-        self._open: dict[asyncio.Task[object], str] = {}
+        self._principal_of, self._address_of = principal_of, address_of
+        self._open: dict[asyncio.Task[object], _Open] = {}
         self._closing = False
 
     async def info(self, _request: web.Request) -> web.StreamResponse:
@@ -114,17 +141,22 @@ class ColabSshEntrance:
         if len(self._open) >= self._limit:
             return plain(429, f"There are {self._limit} SSH connections already (--max-ssh).")
         task = asyncio.current_task()
+        here = _Open(principal.id)
         if task is not None:
-            self._open[task] = principal.id
+            self._open[task] = here
         try:
-            return await self._carry(request, socket, self._sshd, key, principal.role)
+            person = visitor(principal, Entrance.SSH, self._address_of(request))
+            connection = await self._sshd.connect(key, person)
+            return await self._carry(request, socket, here, connection, key.label)
+        except SshdError as error:
+            return _unreachable(error)
         finally:
             if task is not None:
                 self._open.pop(task, None)
 
     async def end_all_of(self, principal_id: str) -> None:
         """End the connections of somebody whose credential has ended."""
-        await self._end([task for task, owner in self._open.items() if owner == principal_id])
+        await self._end([t for t, here in self._open.items() if here.principal_id == principal_id])
 
     async def close(self) -> None:
         """End all connections: the bridge stops."""
@@ -133,41 +165,54 @@ class ColabSshEntrance:
 
     async def _end(self, tasks: list[asyncio.Task[object]]) -> None:
         for task in tasks:
-            task.cancel()
+            here = self._open[task]
+            here.ends.set()
+            if not here.is_open:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry(
         self,
         request: web.Request,
         socket: web.WebSocketResponse,
-        sshd: Sshd,
-        key: PublicKey,
-        role: Role,
+        here: "_Open",
+        connection: Connection,
+        label: str,
     ) -> web.StreamResponse:
+        hang_up = is_closed = False
         try:
-            connection = await sshd.connect(key, role)
-        except SshdError as error:
-            return _unreachable(error)
-        hang_up = False
-        try:
-            try:
-                banner = await connection.banner()
-            except SshdError as error:
-                return _unreachable(error)
+            banner = await connection.banner()
             await socket.prepare(request)
-            log.info("ssh over the web address: key %s from %s", key.label, request.remote)
-            await _relay(socket, connection, banner)
+            log.info("ssh over the web address: key %s from %s", label, request.remote)
+            here.is_open = True
+            relay = asyncio.create_task(_relay(socket, connection, banner))
+            ends = asyncio.create_task(here.ends.wait())
+            try:
+                await asyncio.wait([relay, ends], return_when=asyncio.FIRST_COMPLETED)
+                if not relay.done():  # the bridge stops, or the credential has ended
+                    hang_up = True
+                    # It tells logins why, and those tell the client.
+                    await asyncio.shield(connection.close(hang_up=True))
+                    is_closed = True
+                    await asyncio.wait([relay], timeout=LAST_WORDS_S)
+                else:
+                    relay.result()
+            finally:
+                for task in (relay, ends):
+                    task.cancel()
+                await asyncio.gather(relay, ends, return_exceptions=True)
         except ConnectionError:
             pass  # the client is gone, as OpenSSH leaves: without a goodbye
         except asyncio.CancelledError:
-            hang_up = True  # the bridge stops, or the credential has ended
+            hang_up = True
             raise
         finally:
             # After a goodbye all has been sent. Without one, aiohttp would wait for a client that
             # takes nothing any more.
             if socket.prepared and request.transport is not None:
                 request.transport.abort()
-            await asyncio.shield(connection.close(hang_up=hang_up))
+            if not is_closed:
+                await asyncio.shield(connection.close(hang_up=hang_up))
         return socket
 
 

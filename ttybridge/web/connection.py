@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from engineio import packet as eio_packet
 from ttybridge.core.access import Principal
 from ttybridge.core.protocol import check_packet
 from ttybridge.errors import ProtocolError
+from ttybridge.web.shared_frames import Line, frames_of
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ MAX_QUEUED_PACKETS = 4096
 """Most packets that may wait for a client that goes on sending: each event with a number adds an
 answer, even if the client reads nothing. Output adds two at a time."""
 
+ACK, ACK_DIGITS = '42["ack",', 15
+"""How an acknowledgement begins, and how many digits of an offset are no question of range."""
+
 
 class Connection:
     """One Engine.IO connection.
@@ -37,24 +42,30 @@ class Connection:
     Attributes:
         sid: Its Engine.IO session id.
         principal: Who opened it.
+        address: Where the client is.
         query: The query of the request that opened it.
         is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
         is_open: Whether it has not ended.
         has_websocket: Whether a WebSocket carries it, or is about to after polling.
+        on_ack: Called with the offset that the client acknowledges; tells whether that was all
+            there is to do.
     """
 
-    def __init__(self, sid: str, principal: Principal, request: web.Request, eio: Any) -> None:
+    def __init__(
+        self, sid: str, principal: Principal, request: web.Request, eio: Any, address: str
+    ) -> None:
         """Remember the connection."""
-        self.sid, self.principal = sid, principal
+        self.sid, self.principal, self.address = sid, principal, address
         self.query = request.query
         self.is_joined = False
         self.is_open = True
         self._gone = asyncio.Event()
         self.has_websocket = False
+        self.on_ack: Callable[[int], bool] | None = None
         self._bodies: set[asyncio.Timeout] = set()
         self._eio = eio
         self._said_hello = False
-        self._transport: asyncio.BaseTransport | None = None
+        self._line: Line | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._upgrade: asyncio.TimerHandle | None = None
@@ -92,6 +103,19 @@ class Connection:
             self._upgrade = None
         self._check(text)
 
+    def takes(self, text: str) -> bool:
+        """Take an acknowledgement that came over the WebSocket; anything else is not for here.
+
+        Two hundred viewers send thousands of them a second, and the libraries' way to a handler
+        takes four tasks for each.
+        """
+        if self.on_ack is None or not text.startswith(ACK):
+            return False
+        number = text[len(ACK) : -1]
+        if len(number) > ACK_DIGITS or not (number.isascii() and number.isdigit()):
+            return False
+        return text[-1] == "]" and self.on_ack(int(number))
+
     def _check(self, text: str) -> None:
         check_packet(text)
         socket = self._eio.sockets.get(self.sid)
@@ -102,23 +126,23 @@ class Connection:
                 raise ProtocolError("A client connects once.")
             self._said_hello = True
 
-    def begin_websocket(self, transport: asyncio.BaseTransport | None, *, upgrades: bool) -> None:
+    def begin_websocket(self, line: Line, *, upgrades: bool) -> None:
         """Note the WebSocket. Polling has no transport of its own: proxies share theirs.
 
         Args:
-            transport: What is cut when the connection ends.
+            line: What is cut when the connection ends.
             upgrades: Whether the connection has been polling; if the upgrade is not finished in
                 time, the WebSocket is cut, and polling goes on.
         """
         self.has_websocket = True
-        self._transport = transport
+        self._line = line
         if upgrades:
             self._upgrade = self._loop.call_later(self._join_timeout_s, self._cut)
 
     def end_websocket(self) -> None:
         """Note that the WebSocket has ended, with the connection or before it was used."""
         self.has_websocket = False
-        self._transport = None
+        self._line = None
         if self._upgrade is not None:
             self._upgrade.cancel()
             self._upgrade = None
@@ -156,11 +180,38 @@ class Connection:
         if attachment is not None:
             socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
 
+    def send_shared(self, packet: str, data: bytes) -> None:
+        """Send a packet with its bytes that others get, too; never waits.
+
+        Without a detour where nothing is before it (see `shared_frames`), else as `send`.
+        """
+        line = self._free_line()
+        if line is not None:
+            line.write(frames_of(packet, data))
+        else:
+            self.send(packet, data)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether what is sent now leaves at once: everything before it has."""
+        return self._free_line() is not None
+
+    def _free_line(self) -> Line | None:
+        line = self._line
+        if line is None or not line.is_free:
+            return None
+        socket = self._eio.sockets.get(self.sid)
+        if socket is None or socket.closed or not socket.upgraded or not socket.queue.is_idle:
+            return None
+        return line
+
     async def drained(self) -> None:
         """Wait until the transport has taken what was queued; one more batch may be under way."""
         socket = self._eio.sockets.get(self.sid)
         if socket is not None:
             await socket.queue.join()
+        if self._line is not None and self._line.is_full:
+            await self._line.drained()
 
     def refuse(self) -> None:
         """Cut the line when the answer that says why has gone out."""
@@ -181,6 +232,11 @@ class Connection:
         self.forget()
         self._timer = self._loop.call_later(grace_s, self.abort)
 
+    def end_soon(self) -> None:
+        """Cut the line after `CLOSE_GRACE_S`, unless it is closed properly before."""
+        self.forget()
+        self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
+
     def abort(self) -> None:
         """Cut the line now: frees what is queued for a client that does not read."""
         self.forget()
@@ -195,12 +251,12 @@ class Connection:
         """Note the end; a WebSocket that is still there is cut after `CLOSE_GRACE_S`."""
         self.forget()
         self._end()
-        if self._transport is not None:
+        if self._line is not None:
             self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
 
     def _cut(self) -> None:
-        if isinstance(self._transport, asyncio.Transport):
-            self._transport.abort()
+        if self._line is not None and self._line.transport is not None:
+            self._line.transport.abort()
 
     def _end(self) -> None:
         self.is_open = False

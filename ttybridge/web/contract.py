@@ -2,9 +2,10 @@
 
 import asyncio
 
-from ttybridge.core.protocol import ColabOutput, parse_colab
+from ttybridge.core.colab_contract import ColabOutput, parse_colab
 from ttybridge.core.stream import CANCEL, Chunk, Finished, Reset
 from ttybridge.errors import ProtocolError
+from ttybridge.model import EndReason
 from ttybridge.sessions.attachment import Attachment, Item
 
 ESCAPE_WAIT_S = 0.01
@@ -16,6 +17,13 @@ JOIN_BYTES = 4096
 
 CLEAR = "\x1bc"
 """RIS: what a reset means to a terminal that knows nothing of resets."""
+
+
+LEAVE_SCREEN = (
+    "\x18\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?1l"
+    "\x1b>\x1b(B\x1b[0m\x1b[?25h\r\n"
+)
+"""Leaves a terminal usable when its program could not do so: somebody has been removed."""
 
 
 class ColabPeer:
@@ -117,5 +125,7 @@ class ColabPeer:
                 return data
             case Reset(hard=hard):
                 return CLEAR.encode() if hard else CANCEL
+            case Finished(end=end) if end.reason is EndReason.REMOVED:
+                return f"{LEAVE_SCREEN}{end.message}\r\n".encode()
             case _:
                 return b""

@@ -33,6 +33,7 @@ from ttybridge.core.access import Principal
 from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.errors import ProtocolError
 from ttybridge.web.connection import CLOSE_GRACE_S, MAX_POST_PACKETS, Connection
+from ttybridge.web.shared_frames import Line, PacketQueue
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has
         self._sock = web.WebSocketResponse(
             max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=CLOSE_GRACE_S
         )
-        connection.begin_websocket(request.transport, upgrades="sid" in request.query)
+        self._line = Line(self._sock, request)
+        connection.begin_websocket(self._line, upgrades="sid" in request.query)
         try:
             await self._sock.prepare(request)
             await self.handler(self)
@@ -71,16 +73,27 @@ class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has
             connection.end_websocket()
         return self._sock
 
-    async def wait(self) -> str:
-        message = await self._sock.receive()
-        if message.type is not WSMsgType.TEXT:
-            raise OSError("the client is gone, or sent what is not text")
+    async def send(self, message: str | bytes) -> None:
+        self._line.is_writing = True
         try:
-            self._connection.check_frame(message.data)
-        except ProtocolError as error:
-            log.info("connection closed: %s", error.message)
-            raise OSError("malformed packet") from error
-        return str(message.data)
+            await super().send(message)
+        finally:
+            self._line.is_writing = False
+
+    async def wait(self) -> str:
+        while True:
+            message = await self._sock.receive()
+            if message.type is not WSMsgType.TEXT:
+                raise OSError("the client is gone, or sent what is not text")
+            if self._connection.takes(message.data):
+                await asyncio.sleep(0)  # others have their turn, however many there are
+                continue
+            try:
+                self._connection.check_frame(message.data)
+            except ProtocolError as error:
+                log.info("connection closed: %s", error.message)
+                raise OSError("malformed packet") from error
+            return str(message.data)
 
 
 class _Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
@@ -117,18 +130,24 @@ class Engine:
     """
 
     def __init__(
-        self, *, join_timeout_s: float, principal_of: Callable[[web.Request], Principal]
+        self,
+        *,
+        join_timeout_s: float,
+        principal_of: Callable[[web.Request], Principal],
+        address_of: Callable[[web.Request], str],
     ) -> None:
         """Make the server.
 
         Args:
             join_timeout_s: Time from the handshake to a place in the session, in seconds.
             principal_of: Tells who sent a request that has passed the gate.
+            address_of: Tells where it came from.
         """
         self.connections: dict[str, Connection] = {}
         self._last: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._join_timeout_s = join_timeout_s
         self._principal_of = principal_of
+        self._address_of = address_of
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = asyncio.Event()
         self.sio = _Server(self)
@@ -137,6 +156,7 @@ class Engine:
             "websocket": _GuardedWebSocket,
             "translate_request": self._translate,
         }
+        self.sio.eio.create_queue = PacketQueue
         self.sio.eio.start_background_task = self._start_task
         self.sio.start_background_task = self._start_task
 
@@ -163,10 +183,10 @@ class Engine:
             return web.Response(status=400)
         return response
 
-    def end_all_of(self, principal_id: str) -> None:
-        """Cut all connections of somebody whose credential has ended."""
+    def end_unjoined_of(self, principal_id: str) -> None:
+        """Cut the connections of somebody that have no place in the session, which would end."""
         for connection in list(self.connections.values()):
-            if connection.principal.id == principal_id:
+            if connection.principal.id == principal_id and not connection.is_joined:
                 connection.abort()
 
     async def wait_closed(self) -> None:
@@ -191,7 +211,9 @@ class Engine:
     def on_open(self, sid: str, environ: dict[str, Any]) -> None:
         """Note a new Engine.IO connection."""
         request = environ["aiohttp.request"]
-        connection = Connection(sid, self._principal_of(request), request, self.sio.eio)
+        connection = Connection(
+            sid, self._principal_of(request), request, self.sio.eio, self._address_of(request)
+        )
         connection.start_deadline(self._join_timeout_s)
         self.connections[sid] = environ["ttybridge.connection"] = connection
 

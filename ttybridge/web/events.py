@@ -3,121 +3,31 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from ttybridge.core import protocol
-from ttybridge.core.stream import Chunk, Finished, Reset
+from ttybridge.core.permissions import Entrance
+from ttybridge.core.stream import Finished
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, ClientId, End, EndReason, ExitStatus
-from ttybridge.sessions.attachment import Accepted, Attachment, Item, Resized
-from ttybridge.sessions.hub import Hub, NoSuchClient, SessionFull
+from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.door import NotAdmitted
+from ttybridge.sessions.hub import Hub, NoSuchClient
+from ttybridge.sessions.room import SessionFull
+from ttybridge.web.announcements import Announcements
 from ttybridge.web.connection import Connection
-from ttybridge.web.contract import ColabPeer
 from ttybridge.web.engine import Engine
+from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer
+from ttybridge.web.visitor import visitor
 
 log = logging.getLogger(__name__)
 
 CLOSING = End(ExitStatus(), EndReason.CLOSING, "The bridge has stopped.", restart=False)
 """What clients are told when the bridge stops."""
-
-
-class Peer(Protocol):
-    """One client behind a connection: the page, or one of Colab's contract."""
-
-    attachment: Attachment
-
-    async def send(self, item: Item) -> None:
-        """Tell the client."""
-
-    def receive(self, event: str, args: tuple[object, ...]) -> None:
-        """Take in an event of the client."""
-
-
-class PagePeer:
-    """A page: docs/protocol.md, version 1."""
-
-    def __init__(self, connection: Connection, attachment: Attachment) -> None:
-        """Stand between the two."""
-        self.attachment = attachment
-        self._connection = connection
-
-    async def send(self, item: Item) -> None:
-        """Queue an event for the page."""
-        send = self._connection.send
-        match item:
-            case Chunk(offset, data):
-                send(protocol.out_header(offset), data)
-            case Reset(offset, reason, hard):
-                send(protocol.event("reset", {"offset": offset, "reason": reason, "hard": hard}))
-            case Resized(size):
-                send(protocol.event("size", {"cols": size.cols, "rows": size.rows}))
-            case Accepted(seq):
-                send(protocol.event("inack", seq))
-            case Finished(end):
-                send(protocol.event("exit", protocol.exit_message(end)))
-            case _:
-                assert_never(item)
-
-    def receive(self, event: str, args: tuple[object, ...]) -> None:
-        """Take in an event of the page.
-
-        Raises:
-            ProtocolError: It is not one of the page's, or malformed.
-        """
-        match event:
-            case "in":
-                self.attachment.write_numbered(*protocol.parse_input(args))
-            case "ack":
-                self.attachment.ack(protocol.parse_ack(args))
-            case "size":
-                self.attachment.resize(protocol.parse_size(args))
-            case _:
-                raise ProtocolError(f"The page sends no event {event!r}.")
-
-
-class ColabSocketPeer:
-    """A client of Colab's contract on Socket.IO."""
-
-    def __init__(
-        self, attachment: Attachment, emit: Callable[..., Awaitable[Any]], *, older: bool
-    ) -> None:
-        """Stand between the two; `emit` sends an event to the client."""
-        self.attachment = attachment
-        self._emit = emit
-        self._older = older
-        self._peer = ColabPeer(attachment, older=older)
-
-    async def send(self, item: Item) -> None:
-        """Send output and the end; the contract knows nothing else. Waits while output is held."""
-        await self._peer.may_send()
-        if self._older:
-            text = self._peer.text(item)
-            if text:
-                acked = self._peer.ack
-                # python-socketio keeps each callback until the client has acknowledged.
-                callback = (lambda *_args: acked()) if self._peer.asks else None
-                await self._emit("data", {"data": text, "pause": True}, callback=callback)
-        else:
-            text = self._peer.encode(item)
-            if text:
-                await self._emit("data", {"data": text})
-        if isinstance(item, Finished):
-            message = {"exitCode": item.end.status.code, "signal": item.end.status.signal}
-            await self._emit("exit", message)
-
-    def receive(self, event: str, args: tuple[object, ...]) -> None:
-        """Take in an event of the client.
-
-        Raises:
-            ProtocolError: It is malformed.
-        """
-        if event != "data" or len(args) != 1 or not isinstance(args[0], dict):
-            raise ProtocolError("Clients of this contract send `data` with an object.")
-        self._peer.receive(args[0].get("data"))
 
 
 @dataclass(slots=True)
@@ -138,7 +48,15 @@ class Events:
         engine: The Socket.IO server.
     """
 
-    def __init__(self, hub: Hub, engine: Engine, *, title: str, version: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        engine: Engine,
+        *,
+        title: str,
+        version: str,
+        recording: Callable[[], Mapping[str, object] | None],
+    ) -> None:
         """Register the handlers.
 
         Args:
@@ -146,8 +64,12 @@ class Events:
             engine: The Socket.IO server.
             title: What the page shows until the terminal sets a title.
             version: Version of the bridge.
+            recording: Tells what is recorded now.
         """
         self.engine = engine
+        self._recording = recording
+        self._joining: dict[str, asyncio.Task[None]] = {}
+        self._announcements = Announcements(hub, self._pages, recording)
         self._hub = hub
         self._title, self._version = title, version
         self._clients: dict[str, _Client] = {}
@@ -156,15 +78,20 @@ class Events:
         sio = engine.sio
         sio.on("connect", self._on_connect)
         sio.on("disconnect", self._on_disconnect)
-        for name in ("in", "size", "ack", "data"):
+        for name in ("in", "size", "ack", "data", "hand", "name", "display", "pong"):
             sio.on(name, self._handler(name))
 
     def tell(self, text: str, *, is_warning: bool = False) -> None:
         """Show a sentence in every page; clients of Colab's contract know no such thing."""
-        message = {"level": "warning" if is_warning else "info", "text": text}
-        for client in self._clients.values():
-            if isinstance(client.peer, PagePeer):
-                client.connection.send(protocol.event("notice", message))
+        for page in self._pages():
+            page.tell("notice", {"level": "warning" if is_warning else "info", "text": text})
+
+    def people_changed(self) -> None:
+        """Tell every page who is here, soon."""
+        self._announcements.soon()
+
+    def _pages(self) -> list[PagePeer]:
+        return [c.peer for c in self._clients.values() if isinstance(c.peer, PagePeer)]
 
     async def close(self) -> None:
         """Tell everybody that the bridge stops, and wait for their senders to end.
@@ -172,6 +99,9 @@ class Events:
         Nobody joins from now on. A polling client learns it with its next request.
         """
         self._closing = True
+        self._announcements.close()
+        for task in self._joining.values():
+            task.cancel()
         for client in list(self._clients.values()):
             client.sender.cancel()
             client.connection.send(protocol.event("exit", protocol.exit_message(CLOSING)))
@@ -189,26 +119,90 @@ class Events:
             hello = protocol.parse_hello(auth)
             if hello is None:
                 await self._join_colab(sid, connection)
-            else:
+            elif not self._came_back(sid, connection, hello):
                 await self._join_page(sid, connection, hello)
         except TtyBridgeError as error:
-            code = _refusal_code(error)
             log.warning("a client could not join: %s", error)
             connection.refuse()
-            raise Refused(error.message, {"code": code, "hint": str(error)}) from error
+            raise Refused(error.message, _refusal(error)) from error
+
+    def _came_back(self, sid: str, connection: Connection, hello: protocol.Hello) -> bool:
+        """Give a client that lost its connection its place back, if it still has one."""
+        if hello.resume is None:
+            return False
+        again = hello.resume
+        with contextlib.suppress(NoSuchClient):
+            attachment = self._hub.resume(
+                ClientId(again.id), again.key, again.offset, hello.size, reset=again.reset
+            )
+            self._serve_page(sid, connection, attachment, resumed=True)
+            return True
+        return False
 
     async def _join_page(self, sid: str, connection: Connection, hello: protocol.Hello) -> None:
-        attachment, resumed = None, False
-        if hello.resume is not None:
-            again = hello.resume
-            with contextlib.suppress(NoSuchClient):
-                attachment = self._hub.resume(
-                    ClientId(again.id), again.key, again.offset, hello.size, reset=again.reset
-                )
-                resumed = True
-        if attachment is None:
-            attachment = await self._hub.join(connection.principal.role, hello.size, acks=True)
-        peer = PagePeer(connection, attachment)
+        """Let a page join; when it has to wait for that, return meanwhile.
+
+        The connection is open then, and the page is told what it waits for.
+        """
+        waits = asyncio.Event()
+        joining = asyncio.get_running_loop().create_task(
+            self._join(sid, connection, hello, waits.set)
+        )
+        waiting = asyncio.create_task(waits.wait())
+        self._joining[sid] = joining
+        try:
+            await asyncio.wait([joining, waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            if joining.done():
+                del self._joining[sid]
+        if joining.done():
+            joining.result()
+            return
+        connection.forget()  # its deadline is for who says nothing
+        self._tasks.add(joining)
+        joining.add_done_callback(lambda task: self._was_answered(sid, connection, task))
+        # Runs after the handler has returned, so the answer to `connect` is queued already.
+        asyncio.get_running_loop().call_soon(connection.send, protocol.event("waiting", {}))
+
+    async def _join(
+        self,
+        sid: str,
+        connection: Connection,
+        hello: protocol.Hello,
+        on_waiting: Callable[[], None],
+    ) -> None:
+        entrance = Entrance.CONNECT if hello.is_terminal else Entrance.PAGE
+        attachment = await self._hub.join(
+            visitor(connection.principal, entrance, connection.address, chosen=hello.name),
+            hello.size,
+            acks=True,
+            display=hello.display,
+            on_waiting=on_waiting,
+        )
+        self._serve_page(sid, connection, attachment, resumed=False)
+
+    def _was_answered(self, sid: str, connection: Connection, task: "asyncio.Task[None]") -> None:
+        """Tell somebody who has waited how it ended badly."""
+        self._joining.pop(sid, None)
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        if not isinstance(error, TtyBridgeError):
+            log.error("a client could not join", exc_info=error)
+            connection.abort()
+            return
+        connection.send(protocol.event("refused", _refusal(error)))
+        connection.send(protocol.DISCONNECT)
+        connection.close()
+
+    def _serve_page(
+        self, sid: str, connection: Connection, attachment: Attachment, *, resumed: bool
+    ) -> None:
+        peer = PagePeer(connection, attachment, self._hub)
         first = protocol.event(
             "joined",
             {
@@ -218,6 +212,10 @@ class Events:
                 "offset": attachment.offset,
                 "input": attachment.input_seq,
                 "role": attachment.role.value,
+                "name": attachment.name,
+                "display": attachment.display.value,
+                "follows": attachment.follows,
+                "recording": self._recording(),
                 "mode": self._hub.terminals.mode.value,
                 "session": self._hub.terminals.session,
                 "title": self._title,
@@ -230,7 +228,8 @@ class Events:
         self._serve(sid, connection, peer, first=first, resumable=True, resumed=resumed)
 
     async def _join_colab(self, sid: str, connection: Connection) -> None:
-        attachment = await self._hub.join(connection.principal.role, DEFAULT_SIZE, acks=False)
+        person = visitor(connection.principal, Entrance.COLAB, connection.address)
+        attachment = await self._hub.join(person, DEFAULT_SIZE, acks=False)
 
         async def emit(event: str, data: Any, **options: Any) -> None:
             await self.engine.sio.emit(event, data, to=sid, **options)
@@ -274,6 +273,7 @@ class Events:
             connection.abort()
 
         attachment.on_replaced = replaced
+        attachment.on_ended = connection.end_soon
         work = self._send_all(sid, connection, peer, first)
         sender = asyncio.get_running_loop().create_task(work)
         self._tasks.add(sender)
@@ -286,6 +286,8 @@ class Events:
             if first:
                 # Runs after the handler has returned, so the answer to `connect` is queued already.
                 connection.send(first)
+            if isinstance(peer, PagePeer):
+                self._announcements.welcome(peer)
             while True:
                 await connection.drained()
                 item = await peer.attachment.next(protocol.CHUNK_BYTES)
@@ -320,6 +322,9 @@ class Events:
         return handle
 
     async def _on_disconnect(self, sid: str, reason: object = None) -> None:
+        joining = self._joining.pop(sid, None)
+        if joining is not None:
+            joining.cancel()
         client = self._clients.get(sid)
         if client is None:
             return
@@ -339,10 +344,16 @@ class Events:
             self._hub.leave(client.peer.attachment)
 
 
+def _refusal(error: TtyBridgeError) -> dict[str, str]:
+    return {"code": _refusal_code(error), "hint": str(error)}
+
+
 def _refusal_code(error: TtyBridgeError) -> str:
     match error:
         case SessionFull():
             return "full"
+        case NotAdmitted(code=code):
+            return code
         case ProtocolError():
             return "bad-request"
         case _:

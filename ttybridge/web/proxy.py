@@ -13,8 +13,9 @@ from aiohttp import WSCloseCode, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from ttybridge.core.access import Action, Principal, may
+from ttybridge.core.access import Principal
 from ttybridge.core.origin import Seen
+from ttybridge.core.permissions import Action, Entrance, may
 from ttybridge.core.proxied import METHODS, IsOurs, Target, Way, proxied_port, start_hint
 from ttybridge.core.proxied_headers import answer_headers, knows_prefix, request_headers
 from ttybridge.web.answers import plain, shown
@@ -95,7 +96,7 @@ class Proxy:
         target = Target.parse(path)
         if target is None:
             return plain(404, "The address is like /proxy/8888/, with the port of a web app.")
-        if not may(principal.role, Action.TYPE):
+        if not may(principal.role, Action.USE_PROXY, Entrance.PROXY):
             return plain(403, "Who may only watch cannot use the apps of this machine.")
         if refused := self._refuse(request, target):
             return refused

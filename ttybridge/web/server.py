@@ -5,99 +5,31 @@ import contextlib
 import secrets
 import shlex
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from ttybridge import __version__
 from ttybridge.config import Config
 from ttybridge.core.access import Credentials
-from ttybridge.core.authority import Authority, parse_origin
-from ttybridge.core.links import Link
 from ttybridge.core.origin import SecurityPolicy
 from ttybridge.core.throttle import Throttle
-from ttybridge.errors import ConfigError
-from ttybridge.model import Role
+from ttybridge.sessions.door import Note
 from ttybridge.sessions.hub import Hub
-from ttybridge.web.app import make_app
+from ttybridge.web.api import Api
+from ttybridge.web.app import Entrances, make_app
 from ttybridge.web.assets import INDEX, Page
 from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance, Sshd
 from ttybridge.web.engine import Engine
 from ttybridge.web.events import Events
 from ttybridge.web.proxy import Proxy
+from ttybridge.web.recordings import Recorded, RecordingsEntrance
 from ttybridge.web.security import Gate
+from ttybridge.web.serving import Serving
 
 GOODBYE_S = 1.0
 """Time for the clients' connections to close when the bridge stops, in seconds."""
-
-
-class Serving:
-    """The web server while it runs."""
-
-    def __init__(
-        self,
-        gate: Gate,
-        credentials: Credentials,
-        events: Events,
-        goodbye: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Remember the parts; use `serve`."""
-        self._gate, self._events, self._goodbye = gate, events, goodbye
-        self._credentials = credentials
-        self._is_ending = False
-
-    async def say_goodbye(self) -> None:
-        """Tell everybody that the bridge stops, once, and wait a little for them to hear it.
-
-        Before a tunnel is closed: who comes through it would hear nothing afterwards.
-        """
-        if not self._is_ending:
-            self._is_ending = True
-            await self._goodbye()
-
-    def link(self, address: str, *, life_s: float, uses: int = 1, is_framed: bool = False) -> str:
-        """Return a new link that lets an owner in.
-
-        Args:
-            address: The page's address, with a slash at its end.
-            life_s: Seconds in which it can be opened.
-            uses: How often it can be opened.
-            is_framed: Whether it is for a frame of another site.
-        """
-        if self._credentials.is_open:
-            return address
-        link = Link(Role.OWNER, time.time() + life_s, uses, is_framed)
-        return f"{address}?link={self._credentials.links.issue(link)}"
-
-    def add_public(self, url: str, *, adds_client_address: bool = False) -> None:
-        """Serve a public address, `https://name` or `http://name:port`, from now on.
-
-        Args:
-            url: The address.
-            adds_client_address: Whether the last value of X-Forwarded-For is the tunnel's own.
-
-        Raises:
-            ConfigError: It is no such address.
-        """
-        scheme, authority = _split(url)
-        self._gate.add_host(str(authority), scheme=scheme, adds_client_address=adds_client_address)
-
-    def remove_public(self, url: str) -> None:
-        """Serve a public address no more."""
-        self._gate.remove_host(str(_split(url)[1]))
-
-    def tell_pages(self, text: str, *, is_warning: bool = False) -> None:
-        """Show a sentence in every page that is open."""
-        self._events.tell(text, is_warning=is_warning)
-
-
-def _split(url: str) -> tuple[str, Authority]:
-    parsed = parse_origin(url.rstrip("/"))
-    if parsed is None:
-        raise ConfigError([f"{url[:100]!r} is not an address such as https://name."])
-    return parsed
 
 
 @contextlib.asynccontextmanager
@@ -108,6 +40,8 @@ async def serve(
     token: str | None,
     port: int,
     sockets: list[socket.socket],
+    recordings: Recorded,
+    note: Note,
     sshd: Sshd | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve the web application on bound sockets; on leaving, say goodbye to everybody.
@@ -119,14 +53,16 @@ async def serve(
         token: What opens everything; None with --no-auth.
         port: The port of the sockets.
         sockets: Bound, not listening yet; closed by the caller.
+        recordings: What is recorded.
+        note: Takes events for the audit log.
         sshd: Where SSH over the web address leads; None without --ssh.
     """
 
     async def on_logout(session_id: str) -> None:
-        engine.end_all_of(session_id)
-        await colab.end_all_of(session_id)
-        await ssh.end_all_of(session_id)
-        await proxy.end_all_of(session_id)
+        await serving.signed_out(session_id)
+
+    def address_of(request: web.Request) -> str:
+        return gate.seen_of(request).address
 
     policy = SecurityPolicy(
         port=port,
@@ -147,10 +83,18 @@ async def serve(
         on_logout=on_logout,
         page=page.files[INDEX].forms["identity"],
     )
-    engine = Engine(join_timeout_s=config.join_timeout_s, principal_of=gate.principal_of)
-    events = Events(hub, engine, title=_title(config), version=__version__)
-    colab = ColabEntrance(hub, gate.principal_of)
-    ssh = ColabSshEntrance(sshd, config.max_ssh, gate.principal_of)
+    gate.note = note
+    engine = Engine(
+        join_timeout_s=config.join_timeout_s,
+        principal_of=gate.principal_of,
+        address_of=address_of,
+    )
+    events = Events(
+        hub, engine, title=title_of(config), version=__version__, recording=recordings.state
+    )
+    colab = ColabEntrance(hub, gate.principal_of, address_of)
+    ssh = ColabSshEntrance(sshd, config.max_ssh, gate.principal_of, address_of)
+    api = Api(gate.principal_of, hub.people.name_of)
     proxy = Proxy(
         config.proxy,
         port,
@@ -170,8 +114,12 @@ async def serve(
             async with asyncio.timeout(GOODBYE_S):
                 await engine.wait_closed()
 
-    serving = Serving(gate, credentials, events, goodbye)
-    app = make_app(gate, page, events, colab, ssh, proxy, base_path=config.base_path)
+    serving = Serving(hub, gate, credentials, events, api, (ssh, proxy), goodbye)
+    hub.people.holders.append(serving)
+    entrances = Entrances(
+        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, gate.principal_of)
+    )
+    app = make_app(gate, page, entrances, base_path=config.base_path)
     runner = gate.runner(app)
     await runner.setup()
     try:
@@ -187,6 +135,7 @@ async def serve(
         await runner.cleanup()
 
 
-def _title(config: Config) -> str:
+def title_of(config: Config) -> str:
+    """Return what pages and recordings call the session."""
     what = shlex.join(config.command) if config.command else config.session
     return f"{what} on {socket.gethostname()}"
