@@ -9,127 +9,7 @@ from dataclasses import dataclass, field
 
 from ttybridge.options import Group, Kind, Option
 from ttybridge.settings import OPTIONS, Raw, did_you_mean, nearest
-
-
-@dataclass(frozen=True, slots=True)
-class Subcommand:
-    """A subcommand, with the switches that only it has."""
-
-    name: str
-    """The word on the command line; empty for the bridge itself."""
-    help: str
-    """What it does."""
-    switches: tuple[tuple[str, str], ...] = ()
-    """Flags that only it has, each with its help."""
-    options: tuple[str, ...] | None = None
-    """Names of the options that it takes; `None`: all."""
-    hidden: bool = False
-    """Whether the help text leaves it out."""
-    metavars: tuple[tuple[str, str], ...] = ()
-    """Those of `switches` that take a value, each with the word for it."""
-    words: tuple[tuple[str, str], ...] = ()
-    """What has to follow the name, each word with its meaning."""
-    rest: str = ""
-    """What may follow those words; it is handed on untouched, whatever it looks like."""
-    notes: tuple[str, ...] = ()
-    """Lines at the end of its help text."""
-
-
-_OF_TMUX = ("session", "socket_name", "socket_path", "tmux", "config_file")
-
-BRIDGE = Subcommand("", "Puts a shared tmux session in the browser and prints the link to it.")
-ENV = Subcommand(
-    "env",
-    "Lists the environment that the session gets from this shell.",
-    (
-        ("--values", "show the values too; those of secrets are hidden"),
-        ("--show-secrets", "show the values of secrets, too"),
-        ("--diff", "how new windows of the running session differ"),
-        ("--json", "print JSON"),
-    ),
-    _OF_TMUX,
-)
-STATUS = Subcommand(
-    "status",
-    "Says which bridges of yours run on this machine, and how they are reached.",
-    (("--json", "print JSON"),),
-    ("label",),
-)
-LINK = Subcommand(
-    "link",
-    "Prints a new link to the bridge that runs, for one more browser.",
-    (),
-    ("link_life_s", "link_uses", "qr", "label"),
-)
-DOCTOR = Subcommand(
-    "doctor",
-    "Checks what the bridge needs, and says how to mend what is wrong.",
-    (
-        ("--public", "test the public address of the running bridge"),
-        ("--json", "print JSON"),
-    ),
-)
-REFERENCE = Subcommand(
-    "options",
-    "Prints the reference of all options.",
-    (("--markdown", "print it as docs/options.md"),),
-    (),
-    hidden=True,
-)
-_URL = (("URL", "the link that the bridge printed, in quotes, or its address without token"),)
-_IDENTITY = ("--identity", "private key; without it, a key made for this")
-_REPLACE = ("--replace-host-key", "trust the machine, though its key has changed")
-
-SSH = Subcommand(
-    "ssh",
-    "Logs in by SSH through the bridge's address: a shell, or a command.",
-    (_IDENTITY, _REPLACE),
-    ("token_file",),
-    metavars=(("--identity", "FILE"),),
-    words=_URL,
-    rest="[SSH-OPTION…] [COMMAND…]",
-    notes=(
-        "What follows URL is handed to ssh, after the destination: options of ssh, then",
-        "a command. The exit status is that of ssh.",
-        "",
-        "The token is taken from the link, --token-file or TTYBRIDGE_TOKEN, else it is",
-        "that of the last login, else it is asked for.",
-        "Examples:",
-        "  ttybridge ssh 'https://box.example/?token=…'",
-        "  ttybridge ssh https://box.example nvidia-smi -L",
-        "  ttybridge ssh https://box.example -L 8888:localhost:8888",
-    ),
-)
-PROXY = Subcommand(
-    "proxy",
-    "Carries one SSH connection on stdin and stdout: a ProxyCommand for ssh.",
-    (_IDENTITY,),
-    ("token_file",),
-    metavars=(("--identity", "FILE"),),
-    words=_URL,
-)
-SSH_CONFIG = Subcommand(
-    "ssh-config",
-    "Prints a Host block with which ssh, scp, rsync and editors log in by name.",
-    (
-        ("--name", "name of the host; else made from the address"),
-        ("--write", "put it where ssh reads it: ~/.ssh"),
-        _IDENTITY,
-        _REPLACE,
-    ),
-    ("token_file",),
-    metavars=(("--name", "NAME"), ("--identity", "FILE")),
-    words=_URL,
-    notes=(
-        "With --write, it goes into ~/.ssh/ttybridge_config, and ~/.ssh/config gets one",
-        "line at its beginning that includes it; the rest of it stays as it is.",
-    ),
-)
-CLIENTS = (SSH, PROXY, SSH_CONFIG)
-"""Subcommands for the machine that logs in; they share nothing with the bridge's settings."""
-
-SUBCOMMANDS = (BRIDGE, STATUS, LINK, ENV, DOCTOR, *CLIENTS, REFERENCE)
-"""The bridge itself, then the subcommands."""
+from ttybridge.subcommands import BRIDGE, DOCTOR, SUBCOMMANDS, Subcommand
 
 _BY_NAME = {sub.name: sub for sub in SUBCOMMANDS if sub.name}
 
@@ -154,6 +34,8 @@ class Arguments:
     """Values of the subcommand's own flags that take one."""
     words: tuple[str, ...] = ()
     """The words that the subcommand needs."""
+    more: tuple[str, ...] = ()
+    """Words after those, where it takes some."""
     rest: tuple[str, ...] = ()
     """What follows them, untouched."""
     help: bool = False
@@ -313,7 +195,9 @@ class _Reader:
         del self._words[: len(needed)]
         for word, meaning in needed[len(result.words) :]:
             result.problems.append(f"ttybridge {result.subcommand.name} needs {word}: {meaning}.")
-        if self._words:
+        if self._words and result.subcommand.more:
+            result.more = tuple(self._words)
+        elif self._words:
             words = " ".join(self._words)
             shown = words if len(words) <= 60 else words[:57] + "…"
             hint = did_you_mean(self._words[0], _BY_NAME)
@@ -338,7 +222,9 @@ class _Reader:
                 result.problems.append(f"{flag} is not an option of {title}.")
         for flag in sorted(result.switches - own):
             owners = [s.name for s in SUBCOMMANDS if flag in dict(s.switches) and not s.hidden]
-            where = f" It belongs to: ttybridge {owners[0]}." if owners else ""
+            more = ", …" if len(owners) > 3 else "."
+            titles = ", ".join(f"ttybridge {owner}" for owner in owners[:3])
+            where = f" It belongs to: {titles}{more}" if owners else ""
             result.problems.append(f"{flag} is not an option of {title}.{where}")
         known = [flag for flag, (option, _) in self._by_flag.items() if takes(sub, option)]
         for flag in self._unknown:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ttybridge import __version__, arguments, logs, manual, settings
+from ttybridge import __version__, arguments, logs, manual, settings, subcommands
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.output import discard, write
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if argv is None else argv, environ, snapshot)
     except ConfigError as error:
         _complain(error.problems)
-        _stderr("Try 'ttybridge --help'.")
+        _stderr(f"Try '{_title(argv)} --help'.")
         return error.exit_code
     except TtyBridgeError as error:
         _complain((str(error),))
@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # flushes what is left.
         _discard_output()
         return 0
+
+
+def _title(argv: Sequence[str] | None) -> str:
+    given = arguments.parse(sys.argv[1:] if argv is None else argv)
+    return f"ttybridge {given.subcommand.name}".strip()
 
 
 def _print_whatever_it_is() -> None:
@@ -90,12 +95,16 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], snapshot: Mapping[byte
     if given.version:
         sys.stdout.write(f"ttybridge {__version__}\n")
         return _flushed(0)
-    if given.subcommand is arguments.REFERENCE and not given.problems:
+    if given.subcommand is subcommands.REFERENCE and not given.problems:
         sys.stdout.write(manual.markdown())
         return _flushed(0)
-    if given.subcommand is arguments.DOCTOR and not given.problems:
+    if given.subcommand is subcommands.DOCTOR and not given.problems:
         return _flushed(_doctor(given, environ, snapshot))
-    if given.subcommand in arguments.CLIENTS:
+    if given.subcommand is subcommands.PLAY:
+        from ttybridge import play
+
+        return _flushed(play.run(given, sys.stdout))
+    if given.subcommand in subcommands.CLIENTS:
         from ttybridge.client import commands
 
         return _flushed(commands.run(given, environ, snapshot, sys.stdout))
@@ -106,18 +115,33 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], snapshot: Mapping[byte
         logs.hide(config.token)
     if config.host_key_secret is not None:
         logs.hide(config.host_key_secret)
-    if given.subcommand is arguments.ENV:
+    if given.subcommand is subcommands.ENV:
         from ttybridge import env_command
 
         status = env_command.run(config, snapshot, given.switches, out=sys.stdout, err=sys.stderr)
         return _flushed(status)
-    if given.subcommand in (arguments.STATUS, arguments.LINK):
-        from ttybridge import running
-
-        if given.subcommand is arguments.LINK:
-            return _flushed(running.link(config, snapshot, given.flags.keys(), sys.stdout))
-        return _flushed(running.status(config, snapshot, given.switches, sys.stdout))
+    if given.subcommand is not subcommands.BRIDGE:
+        return _flushed(_about_running(given, config, snapshot))
     return _bridge(config, environ, snapshot)
+
+
+def _about_running(
+    given: arguments.Arguments, config: Config, snapshot: Mapping[bytes, bytes]
+) -> int:
+    """Run a command about bridges that run."""
+    from ttybridge import people_commands, record_commands, running
+
+    match given.subcommand:
+        case subcommands.STATUS:
+            return running.status(config, snapshot, given.switches, sys.stdout)
+        case subcommands.LINK:
+            return running.link(config, snapshot, given.flags.keys(), sys.stdout)
+        case subcommands.RECORD:
+            return record_commands.record(given, config, snapshot, sys.stdout)
+        case subcommands.AUDIT:
+            return record_commands.audit(given, config, snapshot, sys.stdout)
+        case _:
+            return people_commands.run(given, config, snapshot, sys.stdout, sys.stderr)
 
 
 def _doctor(

@@ -3,9 +3,10 @@
 import textwrap
 from collections.abc import Iterator
 
-from ttybridge.arguments import BRIDGE, CLIENTS, SUBCOMMANDS, Subcommand, groups, takes
+from ttybridge.arguments import groups, takes
 from ttybridge.options import Kind, Option
 from ttybridge.settings import OPTIONS
+from ttybridge.subcommands import BRIDGE, CLIENTS, PLAY, PURPOSES, SUBCOMMANDS, Subcommand
 
 EXIT_STATUS = (
     ("0", "stopped by Ctrl-C or SIGTERM"),
@@ -20,10 +21,10 @@ EXIT_STATUS = (
 )
 """What the exit status of the command means."""
 
-_EXAMPLES = (
-    ("ttybridge -- htop", "share one program"),
-    ("ttybridge --ngrok --ssh", "reachable from anywhere, by SSH, too"),
-)
+_EXAMPLES = ("ttybridge -- htop", "ttybridge --ngrok --ssh", "ttybridge share")
+
+_OF_OTHERS = {"label": "which bridge is meant, where several run"}
+"""What options mean for subcommands that ask a bridge that runs."""
 
 _FLAGS_WIDTH = 28
 
@@ -35,21 +36,27 @@ def help_text(subcommand: Subcommand) -> str:
 
 def _bridge_help() -> Iterator[str]:
     yield "Usage: ttybridge [OPTIONS] [-- COMMAND…]"
-    yield "       ttybridge status|link|env|doctor|ssh|proxy|ssh-config  (each: --help)"
+    yield "       ttybridge SUBCOMMAND …"
     yield BRIDGE.help
+    yield "Subcommands, each with a --help of its own:"
+    for purpose, subs in PURPOSES:
+        yield f"  {purpose}: {' '.join(each.name for each in subs)}"
     for group, members in groups().items():
         common = [o for o in members if not o.rare and o.kind is not Kind.COMMAND]
-        rare = [f"{o.flag} {o.metavar}".rstrip().replace(" ", "\0") for o in members if o.rare]
-        yield f"{group.value}:" + ("" if common else " (docs/options.md)")
+        rare = " ".join(o.flag for o in members if o.rare)
+        if common:
+            yield from _wrapped(f"{group.value} (also {rare}):" if rare else f"{group.value}:")
+        else:
+            yield from _wrapped(f"{group.value}: {rare}")
         yield from (_line(flags(o), o.help) for o in common)
-        for line in textwrap.wrap(" ".join(rare), 78, break_on_hyphens=False):
-            yield "  " + line.replace("\0", " ")
     yield _line("-h, --help · --version", "print this help · the version")
-    yield "  * may be given several times.  Every option is also a TTYBRIDGE_… variable."
-    yield "Examples:"
-    yield from (_line(command, meaning) for command, meaning in _EXAMPLES)
-    yield "Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 failure, 2 wrong options,"
-    yield "3 program missing, 4 tmux, 5 port taken, 6 sshd, 7 tunnel; or COMMAND's own."
+    yield "  * can be given several times. All options and their variables: docs/options.md"
+    yield "Exit status: 0 stopped, 1 failure, 2 wrong options, more there; or COMMAND's."
+    yield f"Examples: {'  ·  '.join(_EXAMPLES)}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _subcommand_help(subcommand: Subcommand) -> Iterator[str]:
@@ -61,7 +68,7 @@ def _subcommand_help(subcommand: Subcommand) -> Iterator[str]:
     yield "Options:"
     yield from (_line(f"    {flag}", text) for flag, text in _own_flags(subcommand))
     for members in groups().values():
-        yield from (_line(flags(o), o.help) for o in members if takes(subcommand, o))
+        yield from (_line(flags(o), _help(subcommand, o)) for o in members if takes(subcommand, o))
     yield _line("-h, --help", "print this help")
     if subcommand.notes:
         yield from ("", *subcommand.notes)
@@ -71,8 +78,15 @@ def _usage(subcommand: Subcommand) -> Iterator[str]:
     yield subcommand.name
     yield "[OPTIONS]"
     yield from (word for word, _ in subcommand.words)
+    if subcommand.more.startswith("["):
+        yield subcommand.more
     if subcommand.rest:
         yield subcommand.rest
+
+
+def _help(subcommand: Subcommand, option: Option) -> str:
+    asks = subcommand is not BRIDGE and subcommand.options is not None
+    return _OF_OTHERS.get(option.name, option.help) if asks else option.help
 
 
 def _own_flags(subcommand: Subcommand) -> Iterator[tuple[str, str]]:
@@ -123,12 +137,13 @@ def _markdown_lines() -> Iterator[str]:
     yield "|---|---|"
     for sub in SUBCOMMANDS:
         if sub.name and not sub.hidden:
-            words = " ".join((sub.name, *(word for word, _ in sub.words), sub.rest)).rstrip()
+            words = " ".join(word for word in _usage(sub) if word != "[OPTIONS]")
+            words = words.replace("|", "\\|")  # else it would end the cell
             yield f"| `ttybridge {words}` | {sub.help} |"
             yield from (
                 f"| `ttybridge {sub.name} {flag}` | {text} |" for flag, text in _own_flags(sub)
             )
-            for option in OPTIONS if sub in CLIENTS else ():
+            for option in OPTIONS if sub in (*CLIENTS, PLAY) else ():
                 if takes(sub, option):
                     yield f"| `ttybridge {sub.name} {flags(option).strip()}` | {option.help} |"
     yield from ("", "## Exit status", "")
@@ -163,8 +178,8 @@ def _notes() -> Iterator[str]:
     yield ""
     yield "Lists (`--allow-host`, `--trusted-proxy`, `--allow-frame`) are given by repeating the"
     yield "flag, with commas, or as a TOML array. Switches take `1` or `0` as a variable, `true` or"
-    yield "`false` in the file. Times take `s`, `m` and `h`; sizes take `K`, `M` and `G` (powers of"
-    yield "1024)."
+    yield "`false` in the file. Times take `s`, `m`, `h` and `d`; sizes take `K`, `M` and `G`:"
+    yield "powers of 1024."
     yield ""
     yield "## The token"
     yield ""

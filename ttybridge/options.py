@@ -22,6 +22,7 @@ class Group(Enum):
     SESSION = "Session"
     SSH = "SSH"
     PUBLIC = "Public address"
+    RECORDING = "Recording"
     LIMITS = "Limits"
     OUTPUT = "Output"
 

@@ -17,7 +17,7 @@ _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SIZE = re.compile(r"([0-9]+)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
-_SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smh]?)")
+_SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 
 
 def integer(low: int, high: int, what: str) -> Callable[[str], int]:
@@ -38,7 +38,7 @@ def integer(low: int, high: int, what: str) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Return a reader of times with the units s, m and h; the result is in seconds.
+    """Return a reader of times with the units s, m, h and d; the result is in seconds.
 
     >>> seconds(0, 3600)("2m")
     120.0
@@ -48,7 +48,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
         match = _SECONDS.fullmatch(text)
         time_s = -1.0
         if match is not None:
-            time_s = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+            time_s = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
         if not low <= time_s <= high:
             reason = f"give a time from {low:g} to {high:g} seconds, such as 45, 45s or 1m."
             raise ValueError(reason)
@@ -107,6 +107,11 @@ def path(text: str) -> Path:
         reason = "give a path."
         raise ValueError(reason)
     return Path(text)
+
+
+def audit_log(text: str) -> str:
+    """Read where the audit log goes: `auto`, `none`, or the path of a file."""
+    return text if text in ("auto", "none") else str(path(text))
 
 
 def program(text: str) -> str:

@@ -51,6 +51,28 @@ def link(config: Config, environment: Mapping[bytes, bytes], flags: Set[str], ou
     Raises:
         TtyBridgeError: None or several run.
     """
+    control = one_bridge(config, environment)
+    # What is not said is as the bridge was told.
+    made = control.link(
+        life_s=config.link_life_s if "link_life_s" in flags else None,
+        uses=config.link_uses if "link_uses" in flags else None,
+    )
+    out.write(made.url + "\n")
+    out.flush()
+    show_qr(config, made.url)
+    return 0
+
+
+def one_bridge(config: Config, environment: Mapping[bytes, bytes]) -> Control:
+    """Return the control socket of the one bridge that runs, or that has the label.
+
+    Args:
+        config: The options; a label chooses.
+        environment: The environment, which says where to look.
+
+    Raises:
+        TtyBridgeError: None or several run.
+    """
     found = _chosen(config, environment)
     if not found:
         raise TtyBridgeError(_nothing(config), hint="Start one: ttybridge.")
@@ -60,19 +82,15 @@ def link(config: Config, environment: Mapping[bytes, bytes], flags: Set[str], ou
             f"{len(found)} bridges run: {labels}.",
             hint="Choose one by the name that it was started with: --label NAME.",
         )
-    control: Control = found[0][0]
-    # What is not said is as the bridge was told.
-    made = control.link(
-        life_s=config.link_life_s if "link_life_s" in flags else None,
-        uses=config.link_uses if "link_uses" in flags else None,
-    )
-    out.write(made.url + "\n")
-    out.flush()
+    return found[0][0]
+
+
+def show_qr(config: Config, url: str) -> None:
+    """Show an address as a QR code, where somebody looks and wants it."""
     if config.qr and sys.stderr.isatty():
         from ttybridge.qr import qr_text
 
-        sys.stderr.write(qr_text(made.url))
-    return 0
+        sys.stderr.write(qr_text(url))
 
 
 def _chosen(config: Config, environment: Mapping[bytes, bytes]) -> list[tuple[Control, Status]]:

@@ -44,6 +44,8 @@ def _access(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
         )
     if config.no_auth and (config.token is not None or "token_file" in given):
         yield "--no-auth and a token exclude each other: leave one of them out."
+    if config.no_auth and config.approve and given["approve"].source == "flag":
+        yield "--approve has no effect with --no-auth: whoever comes is an owner."
     if "wait" in given and given["wait"].source == "flag" and not config.command:
         yield "--wait needs a command: ttybridge --wait -- COMMAND."
 

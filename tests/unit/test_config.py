@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ttybridge import arguments, config, manual, options, readers, settings, tokens
+from ttybridge import arguments, config, manual, options, readers, settings, subcommands, tokens
 from ttybridge.advice import advice
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError
@@ -125,7 +125,8 @@ NEEDED = {
 def test_every_option_can_be_given_by_every_source_it_declares() -> None:
     samples = {
         "host": "::1", "port": "81", "base_path": "/a", "allow_host": "h", "trusted_proxy": "::1",
-        "allow_frame": "https://h", "token_file": "/t", "no_auth": "1", "session": "s",
+        "allow_frame": "https://h", "token_file": "/t", "no_auth": "1",
+        "approve": "1", "lock": "1", "audit_log": "/a", "session": "s",
         "socket_name": "n", "socket_path": "/s", "tmux": "/t", "cwd": "/", "exclusive": "1",
         "container": "c", "container_engine": "podman", "clipboard": "0", "wait": "1",
         "ssh": "1", "authorized_keys": "/k", "ssh_key": SSH_KEY,
@@ -137,7 +138,9 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
         "ngrok_domain": "a.example", "ngrok_oauth": "google", "ngrok_allow": "@a.example",
         "ngrok_basic_auth": "/b", "tunnel_url": "https://h", "tunnel_host_key": SSH_KEY,
         "link_life_s": "2m", "link_uses": "3", "proxy": "6006-6010", "qr": "0", "label": "x",
-        "max_clients": "7", "resume_s": "2m", "backlog_bytes": "1M", "window_bytes": "64K",
+        "record": "/r.cast", "record_dir": "/r", "record_format": "v3", "record_input": "1",
+        "record_limit_bytes": "1M", "max_clients": "7", "max_viewers": "9", "resume_s": "2m",
+        "backlog_bytes": "1M", "window_bytes": "64K",
         "join_timeout_s": "3", "quiet": "1", "open": "1", "verbose": "2", "config_file": "/c",
     }  # fmt: skip
     assert samples.keys() == {option.name for option in OPTIONS} - {"command"}
@@ -253,6 +256,12 @@ def test_everything_wrong_is_reported_at_once() -> None:
         (["--ssh-port", "22"], "--ssh-port has no effect without --ssh"),
         (["--no-ssh-sftp"], "--no-ssh-sftp has no effect without --ssh"),
         (["--wait"], "--wait needs a command"),
+        (["--approve", "--no-auth"], "--approve has no effect with --no-auth"),
+        (["--audit-log", ""], "--audit-log"),
+        (["--record", ""], "--record"),
+        (["--record-format", "gif"], "give one of v2, v3"),
+        (["--record-limit", "1"], "--record-limit"),
+        (["--max-viewers", "0"], "--max-viewers"),
         (["--"], "After -- a command is needed"),
         (["--exclusive", "--", "htop"], "--exclusive is about tmux"),
         (["--container", "c", "--", "htop"], "--container is about tmux"),
@@ -261,6 +270,12 @@ def test_everything_wrong_is_reported_at_once() -> None:
         (["--no-auth", "--host", "box.example"], "would give a shell to everyone"),
         (["env", "--port", "1"], "--port is not an option of ttybridge env"),
         (["doctor", "--diff"], "belongs to: ttybridge env"),
+        (["doctor", "--life", "1h"], "belongs to: ttybridge share"),
+        (["kick"], "needs WHO: an id such as c7, or a name"),
+        (["lock", "now"], "nothing called 'now'"),
+        (["grand", "c7"], "Did you mean grant?"),
+        (["share", "--rol", "viewer"], "Did you mean --role?"),
+        (["who", "--port", "1"], "--port is not an option of ttybridge who"),
         (["--values"], "belongs to: ttybridge env"),
         (["env", "--", "htop"], "takes no command"),
         (["docter"], "Did you mean doctor?"),
@@ -468,13 +483,13 @@ def test_a_frame_of_another_site_comes_with_advice(args: list[str], is_told: boo
 
 
 def test_the_help_fits_a_screen_and_names_every_option() -> None:
-    text = manual.help_text(arguments.BRIDGE)
+    text = manual.help_text(subcommands.BRIDGE)
     lines = text.splitlines()
     assert 24 <= len(lines) <= 45
     assert max(map(len, lines)) <= 80
     for option in OPTIONS:
         assert option.flag in text
-    for subcommand in arguments.SUBCOMMANDS:
+    for subcommand in subcommands.SUBCOMMANDS:
         own = manual.help_text(subcommand)
         assert max(map(len, own.splitlines())) <= 80, own
         assert all(flag in own for flag, _ in subcommand.switches)

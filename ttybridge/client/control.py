@@ -5,29 +5,38 @@ this user can reach it: what is sent there may be secret.
 """
 
 import contextlib
-import http.client
-import json
 import os
 import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from ttybridge.client.channel import (
+    MAX_ANSWER,
+    Connection,
+    error_of,
+    failures_in_words,
+    gone,
+    parse,
+    read,
+    send,
+    strange,
+)
+from ttybridge.client.people import Here, SharedLink, parse_here, parse_link, parse_links
 from ttybridge.client.status import Status, parse_status
 from ttybridge.errors import TtyBridgeError
+
+T = TypeVar("T")
 
 TIMEOUT_S = 15.0
 """Seconds for an answer: a bridge on busy processors asks tmux first. A command may take longer."""
 
 FIND_S = 5.0
 """Seconds for all bridges together to say what they are; usually they take milliseconds."""
-
-MAX_ANSWER = 4 << 20
-"""Bytes of an answer that are read; ours have some hundred, a list of variables some thousand."""
 
 SOCKET = "control"
 """Name of the socket in a bridge's private folder."""
@@ -70,11 +79,7 @@ class Control:
 
     def status(self) -> Status:
         """Return what the bridge says about itself."""
-        answer = self._ask("GET", "/status")
-        try:
-            return parse_status(answer)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise _strange() from None
+        return self._understood(parse_status, "GET", "/status")
 
     def link(
         self, *, frame: bool = False, life_s: float | None = None, uses: int | None = None
@@ -95,7 +100,7 @@ class Control:
         try:
             return Link(str(answer["url"]), str(answer["query"]))
         except KeyError:
-            raise _strange() from None
+            raise strange() from None
 
     def add_host(self, url: str) -> None:
         """Have the bridge answer under another public name, such as `https://name`."""
@@ -112,7 +117,99 @@ class Control:
             skipped = tuple(str(name) for name in answer.get("skipped", ()))
             return Sent(int(answer["set"]), int(answer["unset"]), skipped)
         except (KeyError, TypeError, ValueError):
-            raise _strange() from None
+            raise strange() from None
+
+    def people(self) -> Here:
+        """Return who is here, and who waits."""
+        return self._understood(parse_here, "GET", "/people")
+
+    def grant(self, who: str, role: str = "editor") -> None:
+        """Give somebody a role: `viewer`, `editor` or `owner`.
+
+        Args:
+            who: A client's id such as `c7`, or a name that only one person has.
+            role: The role.
+        """
+        self._ask("POST", "/grant", {"who": who, "role": role})
+
+    def kick(self, who: str) -> str:
+        """Remove somebody; returns a sentence on how they could come back, or nothing."""
+        return str(self._ask("POST", "/kick", {"who": who}).get("note") or "")
+
+    def admit(self, who: str) -> None:
+        """Let in somebody who waits."""
+        self._ask("POST", "/admit", {"who": who})
+
+    def refuse(self, who: str) -> None:
+        """Turn away somebody who waits."""
+        self._ask("POST", "/refuse", {"who": who})
+
+    def lock(self, on: bool = True) -> None:
+        """Let nobody new in, or do so again."""
+        self._ask("POST", "/lock", {"on": on})
+
+    def approve(self, on: bool = True) -> None:
+        """Have newcomers wait to be let in, or not."""
+        self._ask("POST", "/approve", {"on": on})
+
+    def share(
+        self,
+        role: str = "viewer",
+        *,
+        name: str = "",
+        life_s: float | None = None,
+        uses: int | None = None,
+    ) -> SharedLink:
+        """Make a link for somebody else.
+
+        Args:
+            role: What whoever opens it may do: `viewer`, `editor` or `owner`.
+            name: What to call whoever opens it.
+            life_s: Seconds in which it can be opened; None for a day.
+            uses: How many browsers it lets in; None for any number of viewers, or one other.
+        """
+        wanted: dict[str, object] = {"role": role, "name": name}
+        wanted |= {} if life_s is None else {"lifeS": life_s}
+        wanted |= {} if uses is None else {"uses": uses}
+        return self._understood(parse_link, "POST", "/share", wanted)
+
+    def links(self) -> tuple[SharedLink, ...]:
+        """Return the links that were shared in this run; without their addresses."""
+        return self._understood(parse_links, "GET", "/links")
+
+    def revoke(self, link: str) -> None:
+        """End a shared link by its id such as `l3`, with everybody who came by it."""
+        self._ask("POST", "/revoke", {"link": link})
+
+    def record(
+        self, file: Path | None = None, *, format: str | None = None, with_input: bool | None = None
+    ) -> Mapping[str, Any]:
+        """Start a recording and return what the bridge says about it.
+
+        Args:
+            file: Where to, in full; None for a new file in the folder of recordings.
+            format: `v2` or `v3`; None: as the bridge was told.
+            with_input: Whether it has what is typed; None: as the bridge was told.
+        """
+        wanted: dict[str, object] = {"on": True, "format": format, "input": with_input}
+        wanted["file"] = None if file is None else str(file)
+        return self._recording(wanted)
+
+    def stop_recording(self) -> Mapping[str, Any]:
+        """End the recording and return what the bridge says about it."""
+        return self._recording({"on": False})
+
+    def marker(self, label: str) -> None:
+        """Put a marker into the recording."""
+        self._ask("POST", "/marker", {"label": label})
+
+    def recordings(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the recordings that are there, as docs/control.md says."""
+        return self._understood(lambda answer: _objects(answer["recordings"]), "GET", "/recordings")
+
+    def audit(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the last events of the audit log, as docs/security.md says."""
+        return self._understood(lambda answer: _objects(answer["events"]), "GET", "/audit")
 
     def run(self, text: str) -> "Running":
         """Begin to run a text in the shared pane; a context manager, see `Running`."""
@@ -122,10 +219,28 @@ class Control:
         """Have the bridge stop; it does so after the answer."""
         self._ask("POST", "/stop", {})
 
+    def _recording(self, wanted: Mapping[str, object]) -> Mapping[str, Any]:
+        return self._understood(
+            lambda answer: _objects([answer["recording"]])[0], "POST", "/record", wanted
+        )
+
+    def _understood(
+        self,
+        meaning: Callable[[Any], T],
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+    ) -> T:
+        answer = self._ask(method, path, body)
+        try:
+            return meaning(answer)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise strange() from None
+
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        connection = _Connection(self.path, self._timeout_s)
-        with contextlib.closing(connection), _send(connection, method, path, body) as response:
-            return _parse(_read(response))
+        connection = Connection(self.path, self._timeout_s)
+        with contextlib.closing(connection), send(connection, method, path, body) as response:
+            return parse(read(response))
 
 
 class Running:
@@ -141,9 +256,9 @@ class Running:
     status: int | None = None
 
     def __init__(self, path: Path, text: str) -> None:
-        self._connection = _Connection(path, TIMEOUT_S)
+        self._connection = Connection(path, TIMEOUT_S)
         try:
-            self._response = _send(self._connection, "POST", "/run", {"text": text})
+            self._response = send(self._connection, "POST", "/run", {"text": text})
             self._connection.stream.settimeout(None)
         except BaseException:
             self._connection.close()
@@ -151,17 +266,17 @@ class Running:
 
     def __iter__(self) -> Iterator[str]:
         while self.status is None:
-            with _failures_in_words():
+            with failures_in_words():
                 line = self._response.readline(MAX_ANSWER)
             if not line:
-                raise _gone()
-            message = _parse(line)
+                raise gone()
+            message = parse(line)
             if "output" in message:
                 yield str(message["output"])
             elif isinstance(message.get("status"), int):
                 self.status = int(message["status"])
             else:
-                raise _error(message)
+                raise error_of(message)
 
     def close(self) -> None:
         """End the connection."""
@@ -200,6 +315,17 @@ def find(bases: Sequence[Path]) -> list[tuple[Control, Status]]:
     return sorted(found.copy(), key=lambda each: (each[1].started_at, each[1].pid))
 
 
+def _objects(answer: Any) -> tuple[Mapping[str, Any], ...]:
+    """Return a list of objects.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not (isinstance(answer, list) and all(isinstance(each, dict) for each in answer)):
+        raise TypeError
+    return tuple(answer)
+
+
 def _sockets(bases: Sequence[Path]) -> Iterator[Path]:
     for base in bases:
         parent = base / f"ttybridge-{os.getuid()}"
@@ -225,78 +351,3 @@ def _is_private(folder: Path) -> bool:
         return False
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     return is_ours and not found.st_mode & 0o077
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path, self._timeout_s = path, timeout_s
-        # Not one of the names in the class above: it forgets `sock` when the answer has begun.
-        self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-    def connect(self) -> None:
-        self.stream.settimeout(self._timeout_s)
-        self.stream.connect(str(self._path))
-        self.sock = self.stream
-
-    def close(self) -> None:
-        super().close()
-        self.stream.close()
-
-
-def _send(
-    connection: _Connection, method: str, path: str, body: Mapping[str, object] | None
-) -> http.client.HTTPResponse:
-    # Invalid UTF-8 in variables is lone surrogates here, which only escapes can carry.
-    data = None if body is None else json.dumps(body, ensure_ascii=True).encode()
-    headers = {"Content-Type": "application/json"} if data is not None else {}
-    with _failures_in_words():
-        connection.request(method, path, data, headers)
-        response = connection.getresponse()
-    if response.status >= 300:
-        with response:
-            raise _error(_parse(_read(response)))
-    return response
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    with _failures_in_words():
-        return response.read(MAX_ANSWER)
-
-
-@contextlib.contextmanager
-def _failures_in_words() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        message = "The bridge does not answer in time."
-        raise TtyBridgeError(message, hint="The machine may be busy: try again.") from None
-    except (OSError, ValueError, http.client.HTTPException):  # ValueError: closed meanwhile
-        raise _gone() from None
-
-
-def _parse(data: bytes) -> Any:
-    """Return an object of JSON, and nothing else."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise _strange() from None
-    if not isinstance(found, dict):
-        raise _strange()
-    return found
-
-
-def _error(message: Mapping[str, object]) -> TtyBridgeError:
-    text = str(message.get("error") or "The bridge refuses that.")
-    return TtyBridgeError(text, hint=str(message.get("hint") or ""))
-
-
-def _gone() -> TtyBridgeError:
-    return TtyBridgeError("The bridge does not answer: it has stopped.", hint="Start it again.")
-
-
-def _strange() -> TtyBridgeError:
-    message = "The bridge answers in a way that is not understood."
-    return TtyBridgeError(message, hint="Stop it and start it again, with this version.")
