@@ -1,5 +1,5 @@
 /**
- * Builds the page into dist/: one script and one style with hashed names, lazily loaded chunks, the two HTML files,
+ * Builds the page into dist/: one script and one style with hashed names, lazily loaded chunks, the HTML files,
  * the notices of the bundled packages, a compressed copy of each file, and manifest.json.
  */
 
@@ -77,16 +77,27 @@ async function bundle() {
   };
   const script = await build({ ...shared, entryPoints: { app: "src/main.ts" }, format: "esm", plugins: [replaceLazy] });
   const style = await build({ ...shared, entryPoints: { style: "style.css" } });
-  const inputs = [...results, script, style].flatMap((result) => Object.keys(result.metafile.inputs));
-  return { script: outputOf(script), style: outputOf(style), inputs };
+  const replayScript = await build({ ...shared, entryPoints: { replay: "src/replay.ts" }, format: "esm" });
+  const replayStyle = await build({ ...shared, entryPoints: { replay: "replay.css" } });
+  const all = [...results, script, style, replayScript, replayStyle];
+  return {
+    script: outputOf(script),
+    style: outputOf(style),
+    replayScript: outputOf(replayScript),
+    replayStyle: outputOf(replayStyle),
+    inputs: all.flatMap((result) => Object.keys(result.metafile.inputs)),
+  };
 }
+
+/** What published packages have taken in: their inputs do not tell. */
+const TAKEN_IN = { "asciinema-player": ["solid-js"] };
 
 /** Returns the licences of the packages that the bundles contain. */
 async function notices(inputs) {
   const packages = new Set();
   for (const input of inputs) {
     const match = /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
-    if (match) packages.add(match[1]);
+    if (match) for (const name of [match[1], ...(TAKEN_IN[match[1]] ?? [])]) packages.add(name);
   }
   const parts = ["The page of ttybridge contains these packages.\n"];
   for (const name of [...packages].sort()) {
@@ -128,12 +139,20 @@ async function compressAll() {
 
 async function main() {
   await mkdir(WORK, { recursive: true });
-  const { script, style, inputs } = await bundle();
+  const { script, style, replayScript, replayStyle, inputs } = await bundle();
   const icon = await writeHashed("icon", "svg", await readFile(path.join(HERE, "src/icon.svg")));
   const licences = await writeHashed("licences", "txt", await notices(inputs));
-  const names = { SCRIPT: script, STYLE: style, ICON: icon, NOTICES: licences };
+  const names = {
+    SCRIPT: script,
+    STYLE: style,
+    REPLAYSCRIPT: replayScript,
+    REPLAYSTYLE: replayStyle,
+    ICON: icon,
+    NOTICES: licences,
+  };
   await writePage("index.html", names);
   await writePage("login.html", names);
+  await writePage("replay.html", names);
   const compressed = await compressAll();
   const firstLoad = ["index.html", script, style].reduce((sum, name) => sum + compressed.get(name), 0);
   if (firstLoad > FIRST_LOAD_LIMIT) throw new Error(`the first load takes ${firstLoad} bytes, over ${FIRST_LOAD_LIMIT}`);
