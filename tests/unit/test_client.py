@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ttybridge import arguments
+from ttybridge import arguments, subcommands
 from ttybridge.client import address, http, ssh_config, store
 from ttybridge.client.address import checked_name, parse_address
 from ttybridge.core.public_key import parse_public_key
@@ -268,7 +268,7 @@ def test_what_follows_the_address_is_handed_to_ssh_untouched() -> None:
     found = arguments.parse(["ssh", "--identity", "k", "https://box.example", *words])
     assert found.problems == []
     assert not found.help
-    assert found.subcommand is arguments.SSH
+    assert found.subcommand is subcommands.SSH
     assert found.words == ("https://box.example",)
     assert found.rest == tuple(words)
     assert found.values == {"--identity": "k"}
@@ -292,7 +292,8 @@ def test_all_faults_of_a_client_command_are_reported_at_once() -> None:
     assert "There is no option --wirte." in text
     assert "--name needs a value: --name NAME." in text
     assert (
-        "--name is not an option of ttybridge proxy. It belongs to: ttybridge ssh-config." in text
+        "--name is not an option of ttybridge proxy. It belongs to: ttybridge share, ttybridge "
+        "ssh-config, ttybridge connect." in text
     )
     assert "--port is not an option of ttybridge proxy." in text
     assert "--write takes no value." in text
@@ -361,7 +362,7 @@ def test_a_web_page_in_place_of_the_answer_is_named() -> None:
         (400, b"missing pubkey", "does not take this key (400: missing pubkey)"),
         (400, b"unsupported key type: x", "Leave --identity out"),
         (400, b"odd", "does not understand the request (400: odd). Use the same version"),
-        (401, b"", "copy the link that it printed last"),
+        (401, b"", "Get a new link"),
         (403, b"Host", "--allow-host"),
         (404, b"not here", "started with --ssh"),
         (429, b"There are 20", "too many connections or logins (429: There are 20)"),

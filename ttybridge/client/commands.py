@@ -1,4 +1,4 @@
-"""The commands for machines that log in: `ssh`, `proxy` and `ssh-config`."""
+"""The commands for other machines: `connect`, `ssh`, `proxy` and `ssh-config`."""
 
 import asyncio
 import getpass
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TextIO
 
 import ttybridge
-from ttybridge.arguments import PROXY, SSH, Arguments
-from ttybridge.client import http, proxy, ssh_config, store
+from ttybridge.arguments import Arguments
+from ttybridge.client import http, proxy, raw_terminal, ssh_config, store
 from ttybridge.client.address import Address, checked_name, checked_token, parse_address
 from ttybridge.client.ssh_config import Host
 from ttybridge.client.store import Store
+from ttybridge.core.people import clean_name
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.model import Secret
+from ttybridge.subcommands import CONNECT, PROXY, SSH
 from ttybridge.tokens import LINK_VARIABLE, TOKEN_VARIABLE, read_token_file
 
 _MISSING = (
@@ -30,11 +32,16 @@ _CLEAR = (
     "and change the host key that is pinned. Use https, or a tunnel."
 )
 
+_CLEAR_TERMINAL = (
+    "ttybridge: warning: {host} is reached by plain http: others on the way can read the token, "
+    "and all that is typed and shown. Use https, or a tunnel."
+)
+
 
 def run(
     given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes], out: TextIO
 ) -> int:
-    """Run one of the three commands; `ssh` does not return when it succeeds.
+    """Run one of these commands; `ssh` does not return when it succeeds.
 
     Args:
         given: The command line.
@@ -50,9 +57,13 @@ def run(
     """
     if given.problems:
         raise ConfigError(given.problems)
+    if given.subcommand is CONNECT:
+        raw_terminal.check(environ.get("TERM"))  # before a link is used up
     try:
         _hide_credential(given, snapshot)
         _open_link(given, environ)
+        if given.subcommand is CONNECT:
+            return _connect(given, environ)
         if given.subcommand is PROXY:
             return _proxy(given, environ)
         if given.subcommand is SSH:
@@ -105,6 +116,20 @@ def _hide_credential(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
         credential = {LINK_VARIABLE.encode(): str(address.link).encode()}
     sys.stderr.flush()
     os.execve(sys.executable, words, dict(snapshot) | credential)  # noqa: S606 - no shell
+
+
+def _connect(given: Arguments, environ: Mapping[str, str]) -> int:
+    # Imported here, because ssh has no use for it, and starts often.
+    from ttybridge.client import connect
+
+    address = _address(given)
+    name = clean_name(given.values.get("--name", ""))
+    if address.is_clear:
+        _say(_CLEAR_TERMINAL.format(host=address.host))
+    place = store.open_store(environ)
+    token = _token(given, environ, lambda: place.token(address))
+    options = connect.Options(name, escapes="--no-escape" not in given.switches)
+    return connect.run(address, token, options, lambda: place.save_token(address, token))
 
 
 def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:

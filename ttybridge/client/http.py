@@ -221,7 +221,7 @@ _MEANING = {
     400: ("The bridge does not understand the request", "Use the same version on both sides."),
     401: (
         "The bridge does not accept the token",
-        "A bridge makes a new one at each start: copy the link that it printed last.",
+        "Get a new link: a bridge makes new ones at each start, and guests' links end.",
     ),
     403: (
         "The bridge does not answer under this address",
