@@ -11,7 +11,8 @@ from pathlib import Path
 from ttybridge.adapters.listen import bind
 from ttybridge.adapters.rundir import bases, private_folder, write_private
 from ttybridge.check import FAIL, OK, WARN, Check
-from ttybridge.config import DEFAULT_SSH_PORT, Config
+from ttybridge.config import Config
+from ttybridge.config_reach import DEFAULT_SSH_PORT
 from ttybridge.core.ssh_log import explain, missing_folder
 from ttybridge.core.sshd_config import SshdSettings, parse_version, sshd_config
 from ttybridge.errors import SshdError, TtyBridgeError

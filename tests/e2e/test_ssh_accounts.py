@@ -30,7 +30,9 @@ from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, ssh_address
 from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary, why_not
 from tests.e2e.test_environment import nasty_variables
 from tests.e2e.test_ssh_life import listener
-from ttybridge.config import DEFAULT_SSH_PORT, PORT_TRIES, Config
+from ttybridge.client.control import Control
+from ttybridge.config import Config
+from ttybridge.config_reach import DEFAULT_SSH_PORT, PORT_TRIES
 from ttybridge.ssh.account import find_sftp_server
 from ttybridge.ssh_checks import ssh_checks
 
@@ -265,6 +267,32 @@ def test_a_key_that_may_only_watch_gets_nothing_else_from_an_ordinary_user(
     done = ssh.run(found.bridge, "-W", target, "bridge", key=ssh.viewer)
     assert b"forwarding failed" in done.stderr, done
     assert list(found.home.glob("here")) == []
+
+
+def test_an_ordinary_user_s_logins_lose_their_rights_and_their_connections(
+    start_ordinary: StartOrdinary, short_path: Path, start_on_pty: StartOnPty
+) -> None:
+    # sshd has two processes for each of their connections, as it has not for root's.
+    found = start_ordinary()
+    control = Control(next(short_path.glob("ttybridge-*/*/control")))
+    command = found.ssh.command(found.bridge, "-M", "-S", str(short_path / "m"), "bridge")
+    terminal = start_on_pty(command, env=clean_environment(TERM="xterm-256color"))
+    terminal.wait_for_text("[0] 0:")
+    shared = ("-S", str(short_path / "m"), "bridge")
+    running = subprocess.Popen(
+        found.ssh.command(found.bridge, *shared, "echo in; exec sleep 300"), stdout=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    with running.stdout:
+        assert running.stdout.readline() == b"in\n"
+        control.grant("owner", "viewer")
+        assert running.wait(DEADLINE_S) != 0
+    assert b"may watch the session" in found.run(*shared, "echo in").stderr
+    assert terminal.process.poll() is None
+    control.kick("owner")
+    assert terminal.wait() == 1
+    assert "You have been removed" in terminal.tail
+    assert found.run("bridge", "echo in").returncode == 255
 
 
 def has_logged(bridge: RunningBridge, text: str) -> bool:

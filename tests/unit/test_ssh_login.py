@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttybridge.core import sshd_config
-from ttybridge.ssh import login
+from ttybridge.ssh import joined, login
 
-ROLES = [b"owner", b"viewer", b"editor", b"Owner", b"", b"owner "]
+ROLES = [b"owner", b"viewer", b"editor", b"removed", b"Owner", b"", b"owner "]
 COMMANDS = [None, b"", b"id", login.SUBSYSTEM, login.SUBSYSTEM + b" -l", b"internal-sftp"]
 SFTP = [b"", b"/usr/lib/openssh/sftp-server"]
 
@@ -26,13 +26,13 @@ def expected(
     if command == login.SUBSYSTEM:
         wants = "files"
     match (role, wants, has_terminal):
-        case (b"owner", "files", _):
+        case (b"owner" | b"editor", "files", _):
             return b"sftp" if sftp else b"refused no-sftp"
-        case (b"owner", "a command", _):
+        case (b"owner" | b"editor", "a command", _):
             return b"command"
-        case (b"owner", _, True):
+        case (b"owner" | b"editor", _, True):
             return lands
-        case (b"owner", _, False):
+        case (b"owner" | b"editor", _, False):
             return b"shell"
         case (b"viewer", "files", _):
             return b"refused sftp"
@@ -42,6 +42,8 @@ def expected(
             return b"session"
         case (b"viewer", _, False):
             return b"refused shell"
+        case (b"removed", _, _):
+            return b"refused removed"
         case _:
             return b"refused role"
 
@@ -217,23 +219,23 @@ MESSAGES = st.lists(st.tuples(st.sampled_from([b"H", b"I", b"S", b"O", b"E"]), s
 def test_messages_are_the_same_however_they_are_cut(
     messages: list[tuple[bytes, bytes]], data: st.DataObject
 ) -> None:
-    stream = b"".join(login.message(kind, content) for kind, content in messages)
+    stream = b"".join(joined.message(kind, content) for kind, content in messages)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12).map(sorted))
     buffer = bytearray()
     found = []
     for begin, end in itertools.pairwise([0, *cuts, len(stream)]):
         buffer += stream[begin:end]
-        while taken := login.take_message(buffer):
+        while taken := joined.take_message(buffer):
             found.append(taken)
     assert found == messages
     assert not buffer
 
 
 def test_a_message_is_not_taken_before_its_last_byte() -> None:
-    whole = login.message(login.INPUT, b"x" * 300)
+    whole = joined.message(joined.INPUT, b"x" * 300)
     for length in range(len(whole)):
         buffer = bytearray(whole[:length])
-        assert login.take_message(buffer) is None
+        assert joined.take_message(buffer) is None
         assert buffer == whole[:length]
 
 

@@ -4,29 +4,33 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ttybridge.adapters.listen import bind
 from ttybridge.adapters.rundir import write_private
 from ttybridge.config import Config
 from ttybridge.core import environment as env
+from ttybridge.core.people import Person
 from ttybridge.core.public_key import PublicKey
-from ttybridge.core.ssh_keys import AuthorizedKey, entry_line
+from ttybridge.core.ssh_keys import AuthorizedKey
 from ttybridge.core.ssh_log import says_port_is_taken
 from ttybridge.core.sshd_config import SshdSettings, parse_version, sshd_config
 from ttybridge.errors import SshdError
 from ttybridge.model import Role
 from ttybridge.sessions.hub import Hub
-from ttybridge.ssh import host_key, login, single
+from ttybridge.ssh import host_key, joined, login, single
 from ttybridge.ssh.account import Account, find_sftp_server, find_sshd, own_account
+from ttybridge.ssh.authority import Authority
 from ttybridge.ssh.daemon import Daemon
 from ttybridge.ssh.kept import FOR_PYTHON, PATH, SCRIPT_FLAGS, environment_for_python
-from ttybridge.ssh.keys import Collected, collect
+from ttybridge.ssh.keys import collect
 from ttybridge.ssh.logins import Logins
+from ttybridge.ssh.roster import Roster, may_run, name_of
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +61,44 @@ class Companion:
     """Private folder with its files."""
     python: Mapping[str, str]
     """Environment that our scripts are started with."""
+    roster: Roster = field(repr=False)
+    """Who may log in."""
+    authority: Authority = field(repr=False)
+    """Is told what becomes of people, and ends their connections."""
+    hub: Hub = field(repr=False)
+    """The session."""
 
-    async def connect(self, key: PublicKey, role: Role) -> single.Connection:
+    async def connect(self, key: PublicKey, person: Person) -> single.Connection:
         """Start an sshd for one connection that accepts this key and no other.
+
+        Args:
+            key: The key.
+            person: Who has brought it, through the web address. Programs may be run by those who
+                may do so and whom the session's door would let in, or has let in.
 
         Raises:
             SshdError: It does not start; has its last lines.
         """
-        entry = AuthorizedKey(key, role is Role.VIEWER, (), "the connection")
-        text = entry_line(entry, _command(self.folder, entry)) + "\n"
+        name = person.name or name_of(key.comment, person.address)
+        person = replace(person, name=name)
+        runs = may_run(person.role) and self.hub.people.door.lets_in(person)
+        who = f"web-{secrets.token_hex(8)}"
+        line = self.roster.add_guest(who, AuthorizedKey(key, not runs, (), "the web"), person)
         config = self.folder / "sshd_config"
-        connection = await single.connect(self.sshd, config, text, self.python, user=self.user)
+        try:
+            connection = await single.connect(
+                self.sshd, config, line + "\n", self.python, user=self.user
+            )
+        except BaseException:
+            self.roster.remove_guest(who)
+            raise
+
+        def forget() -> None:
+            self.authority.guests.pop(who, None)
+            self.roster.remove_guest(who)
+
+        self.authority.guests[who] = connection
+        connection.on_close = forget
         return connection
 
     def update_environment(self, changes: Mapping[bytes, bytes | None]) -> env.Update:
@@ -130,11 +161,15 @@ async def companion(
     if config.ssh_sftp and not sftp:
         notes.append("There is no sftp-server on this machine: scp needs its option -O.")
     async with contextlib.AsyncExitStack() as stack:
-        _write_files(folder, config, account, keys, key, environment, sftp)
-        logins = await stack.enter_async_context(Logins(hub, folder / "login"))
+        roster = Roster(folder, keys.entries, lambda who, role: _command(folder, who, role))
+        _write_files(folder, config, account, key, environment, sftp)
+        roster.write()
+        logins = await stack.enter_async_context(Logins(hub, folder / "login", roster))
         argv = [sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
         python = environment_for_python(environment)
         daemon = Daemon(argv, python, user=account.name)
+        authority = Authority(roster, logins, daemon)
+        stack.push_async_callback(authority.close)
         stack.push_async_callback(daemon.stop)
         stack.push_async_callback(logins.end_all)  # first: they say goodbye themselves
         settings = SshdSettings(
@@ -149,11 +184,23 @@ async def companion(
             sftp=bool(sftp),
             version=await _version(sshd),
         )
-        port = await _start(daemon, settings, folder, config.ssh_ports)
+        authority.port = port = await _start(daemon, settings, folder, config.ssh_ports)
+        hub.people.holders.append(authority)
+        stack.callback(hub.people.holders.remove, authority)
         watching = asyncio.create_task(daemon.watch())
         stack.push_async_callback(_cancel, watching)
         yield Companion(
-            account.name, config.ssh_host, port, key.public, tuple(notes), sshd, folder, python
+            account.name,
+            config.ssh_host,
+            port,
+            key.public,
+            tuple(notes),
+            sshd,
+            folder,
+            python,
+            roster,
+            authority,
+            hub,
         )
 
 
@@ -170,23 +217,21 @@ def _write_files(
     folder: Path,
     config: Config,
     account: Account,
-    keys: Collected,
     key: host_key.HostKey,
     environment: Mapping[bytes, bytes],
     sftp: str,
 ) -> None:
-    lines = [entry_line(entry, _command(folder, entry)) for entry in keys.entries]
     settings = {
         b"shell": os.fsencode(account.shell),
         b"sftp": os.fsencode(sftp),
         b"lands": b"shell" if config.ssh_shell else b"session",
     }
     write_private(folder / "host_key", key.private)
-    write_private(folder / "authorized_keys", "".join(f"{line}\n" for line in lines).encode())
     write_private(folder / "environment", _entries(environment))
     write_private(folder / "settings", _entries(settings))
-    # A copy: the package may be updated or removed while the bridge runs.
+    # Copies: the package may be updated or removed while the bridge runs.
     write_private(folder / "login.py", Path(login.__file__).read_bytes())
+    write_private(folder / "joined.py", Path(joined.__file__).read_bytes())
     write_private(folder / "run", os.fsencode(_launcher(folder, environment)))
 
 
@@ -194,10 +239,9 @@ def _entries(values: Mapping[bytes, bytes]) -> bytes:
     return b"".join(name + b"=" + value + b"\0" for name, value in values.items())
 
 
-def _command(folder: Path, entry: AuthorizedKey) -> str:
+def _command(folder: Path, who: str, role: Role) -> str:
     """Return the forced command of a key. Its arguments can be read by everybody: no secrets."""
-    role = "viewer" if entry.read_only else "owner"
-    return shlex.join(["exec", "/bin/sh", str(folder / "run"), role, entry.key.fingerprint])
+    return shlex.join(["exec", "/bin/sh", str(folder / "run"), role.value, who])
 
 
 def _launcher(folder: Path, environment: Mapping[bytes, bytes]) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ttybridge.core.ssh_log import LoginLog, explain, missing_folder
 from ttybridge.errors import SshdError
 from ttybridge.ssh.kept import Kept
+from ttybridge.ssh.lines import Peer, accepted
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,12 @@ class SshdLog:
 
 
 class Daemon:
-    """One listening sshd and its keeper."""
+    """One listening sshd and its keeper.
+
+    Attributes:
+        log: What sshd says.
+        on_login: Called when somebody has logged in: with the other end, and the key's fingerprint.
+    """
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], *, user: str) -> None:
         """Remember how to start it.
@@ -79,9 +85,15 @@ class Daemon:
         self.log = SshdLog(user)
         self._argv = list(argv)
         self._environment = environment
+        self.on_login: Callable[[Peer, str], None] = lambda _peer, _key: None
         self._kept: Kept | None = None
         self._listens = asyncio.Event()
         self._ended = asyncio.Event()
+
+    @property
+    def keeper(self) -> int:
+        """Process id of the keeper; 0 where there is none."""
+        return self._kept.pid if self._kept is not None else 0
 
     async def start(self) -> None:
         """Start sshd and wait until it listens.
@@ -152,6 +164,8 @@ class Daemon:
         self.log.take(text)
         if text.startswith("Server listening on"):
             self._listens.set()
+        elif login := accepted(text):
+            self.on_login(*login)
 
 
 def _make_folder(folder: Path) -> bool:

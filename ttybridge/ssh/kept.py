@@ -100,6 +100,13 @@ class Kept(asyncio.SubprocessProtocol):
         kept._transport = transport
         return kept
 
+    @property
+    def pid(self) -> int:
+        """The keeper's process id; 0 when it is not there."""
+        if self._transport is None or self.over.is_set():
+            return 0
+        return self._transport.get_pid()
+
     def order(self) -> None:
         """Have an sshd started that listens."""
         if self._transport is not None and not self.over.is_set():

@@ -119,7 +119,7 @@ async def collect(
         source = f"GitHub user '{user.name}'"
         text = await fetch(f"{github_url.rstrip('/')}/{user.name}.keys")
         found = _usable(parse_authorized_keys(text, source), source)
-        entries += [replace(e, read_only=e.read_only or user.read_only) for e in found.entries]
+        entries += [_of_user(entry, user) for entry in found.entries]
         notes += _shortened(found.notes, source)
         refused |= found.refused
     if not (files or literal or github_users) and default_file is not None:
@@ -130,6 +130,12 @@ async def collect(
     if not entries and (is_needed or files or literal or github_users):
         raise _nothing(notes)
     return Collected(tuple(merge(entries)), tuple(notes))
+
+
+def _of_user(entry: AuthorizedKey, user: GithubUser) -> AuthorizedKey:
+    """Return a key of GitHub's, where keys have no comments, with its user's name."""
+    key = replace(entry.key, comment=entry.key.comment or user.name)
+    return replace(entry, key=key, read_only=entry.read_only or user.read_only)
 
 
 async def _get(url: str) -> tuple[int, bytes]:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ttybridge.adapters.rundir import write_private
 from ttybridge.errors import SshdError
 from ttybridge.ssh.daemon import SshdLog
 from ttybridge.ssh.kept import Kept
+from ttybridge.ssh.lines import OverWeb, let_logins_leave
 
 BANNER_S = 10.0
 """Time for sshd to say its version, in seconds; with the keeper's start some 50 ms."""
@@ -26,6 +27,8 @@ class Connection:
         reader: What sshd says.
         writer: What is said to it.
         log: What it says of itself.
+        has_last_words: Whether logins have been told why it ends, and say so.
+        on_close: Called when nothing of it is left.
     """
 
     def __init__(
@@ -38,8 +41,16 @@ class Connection:
     ) -> None:
         """Take over a started sshd; use `connect`."""
         self.reader, self.writer, self.log = reader, writer, log
+        self.on_close: Callable[[], None] = lambda: None
+        self.has_last_words = False
+        self._closing: asyncio.Task[None] | None = None
         self._kept = kept
         self._keys = keys
+
+    @property
+    def line(self) -> OverWeb:
+        """The processes of the connection."""
+        return OverWeb(self._kept.pid)
 
     async def banner(self) -> bytes:
         """Wait for sshd's first bytes.
@@ -62,14 +73,22 @@ class Connection:
             hang_up: Whether the programs in it get SIGHUP, as when a terminal is closed: somebody
                 here ends it. A line that breaks leaves them alone, as with any sshd.
         """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(hang_up=hang_up))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, *, hang_up: bool) -> None:
         if not hang_up:
             with contextlib.suppress(OSError):  # closing is not enough: the keeper holds it, too
                 self.writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
             await self._kept.wait_over(END_S)
+        elif self.has_last_words:
+            await let_logins_leave(self.line)
         await self._kept.stop()
         self.writer.transport.abort()
         with contextlib.suppress(OSError):
             self._keys.unlink(missing_ok=True)
+        self.on_close()
 
 
 async def connect(
