@@ -21,6 +21,7 @@ const MAX_BUFFERED_PACKETS = 8;
 export type LinkState =
   | { readonly kind: "opening"; readonly isFirst: boolean }
   | { readonly kind: "joined"; readonly transport: string }
+  | { readonly kind: "at-the-door" }
   | { readonly kind: "waiting"; readonly until: number; readonly isFirst: boolean; readonly hint: string }
   | { readonly kind: "refused"; readonly refusal: Refusal }
   | { readonly kind: "forbidden" }
@@ -105,8 +106,19 @@ export class Connection {
     this.handlers.state({ kind: "joined", transport: this.#socket?.io.engine?.transport.name ?? "" });
   }
 
+  /** To be called when somebody has to let us in: the try takes as long as that takes. */
+  waits(): void {
+    clearTimeout(this.#joinTimer);
+    this.handlers.state({ kind: "at-the-door" });
+  }
+
+  /** To be called when the server has said that it does not want us. */
+  refused(refusal: Refusal): void {
+    this.#stop({ kind: "refused", refusal });
+  }
+
   /** Sends an event; only to be called while `isReady`. */
-  send(event: "in" | "size" | "ack", ...args: readonly unknown[]): void {
+  send(event: "in" | "size" | "ack" | "pong" | "hand" | "name" | "display", ...args: readonly unknown[]): void {
     this.#socket?.emit(event, ...args);
   }
 

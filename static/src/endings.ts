@@ -1,6 +1,6 @@
-/** The words for every way in which a session can end or not begin. Pure. */
+/** The words for every way in which a session can end or not begin, and for a role that changes. Pure. */
 
-import type { Exit, Refusal } from "./protocol.ts";
+import type { Exit, Refusal, RoleChange } from "./protocol.ts";
 
 export interface Ending {
   readonly title: string;
@@ -41,6 +41,8 @@ export function endingOf(exit: Exit): Ending {
       return ending("tmux has ended", text || "The tmux server is gone, and its sessions with it.", again);
     case "killed":
       return ending("Terminal closed", text || `This tab's terminal was ended from outside. ${signalWords(exit)}`.trim(), again);
+    case "removed":
+      return ending("Access ended", text || "You were removed from this session.", "Sign in");
     case "closing":
       return ending("The bridge has stopped", "This page comes back by itself when the bridge runs again.", "Reconnect now");
   }
@@ -52,6 +54,12 @@ export function endingOfRefusal(refusal: Refusal): Ending {
   switch (refusal.code) {
     case "full":
       return { title: "No room", text: refusal.hint || "Too many tabs are connected. Close one of them.", action };
+    case "locked":
+      return { title: "Closed to newcomers", text: refusal.hint || "Nobody new is let in at the moment.", action };
+    case "refused":
+      return { title: "Not let in", text: refusal.hint || "The owner of the session did not let you in.", action };
+    case "removed":
+      return { title: "Removed", text: refusal.hint || "You were removed from this session." };
     case "no-session":
       return { title: "No session", text: refusal.hint || "The session does not exist any more.", action };
     case "bad-request":
@@ -60,6 +68,12 @@ export function endingOfRefusal(refusal: Refusal): Ending {
       return { title: "Not available", text: refusal.hint || "The bridge cannot open a terminal now.", action };
   }
 }
+
+/** What to say while somebody has to let us in. */
+export const AT_THE_DOOR: Ending = {
+  title: "Waiting to be let in",
+  text: "The owner of this session has been asked. Keep this page open: it goes on by itself.",
+};
 
 export const SIGNED_OUT: Ending = {
   title: "Signed out",
@@ -72,3 +86,15 @@ export const FORBIDDEN: Ending = {
   text: "The bridge does not answer under this address. Open the link that it printed.",
   action: "Try again",
 };
+
+/** Returns what to say when the role is another one now. */
+export function roleWords({ role, by }: RoleChange): string {
+  switch (role) {
+    case "owner":
+      return by === "" ? "You are an owner now." : `${by} made you an owner.`;
+    case "editor":
+      return by === "" ? "You have the keyboard now." : `${by} gave you the keyboard.`;
+    case "viewer":
+      return by === "" ? "The keyboard was taken back." : `${by} took the keyboard back.`;
+  }
+}

@@ -102,6 +102,12 @@ export class InputQueue {
     }
   }
 
+  /** Drops what has no number yet: it is not to be sent any more. */
+  dropWaiting(): void {
+    this.#waiting = [];
+    this.#waitingUnits = 0;
+  }
+
   /** Goes on after a lost connection: what the server has not accepted is sent again, same numbers. */
   resume(lastAccepted: number, maxInput: number): void {
     this.#maxInput = maxInput;

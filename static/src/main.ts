@@ -1,23 +1,27 @@
-/** Puts the page together: terminal, session, status, settings, keys. */
+/** Puts the page together: terminal, session, status, settings, people. */
 
+import { Api } from "./api.ts";
+import { copyOrOffer, paste } from "./clipboard.ts";
 import { takeCredential } from "./credential.ts";
 import { byId, onPress } from "./dom.ts";
-import { type Ending, endingOf, endingOfRefusal, FORBIDDEN, SIGNED_OUT } from "./endings.ts";
+import { AT_THE_DOOR, type Ending, endingOf, endingOfRefusal, FORBIDDEN, roleWords, SIGNED_OUT } from "./endings.ts";
 import {
   defaultFontSize,
   type FontStep,
-  fontStepOf,
   rememberedFontSize,
   rememberFontSize,
   steppedFontSize,
 } from "./fontsize.ts";
-import { copyText } from "./osc52.ts";
+import { wirePageKeys } from "./pagekeys.ts";
 import { Panel } from "./panel.ts";
+import { PeopleView } from "./people.ts";
+import { nameOf, type People } from "./peopledata.ts";
 import { PasteProgress } from "./progress.ts";
-import type { Joined } from "./protocol.ts";
-import type { Search } from "./search.ts";
+import type { Joined, Role } from "./protocol.ts";
+import { RecordingView } from "./recordingmenu.ts";
 import { Session } from "./session.ts";
-import { askForPaste, Settings } from "./settings.ts";
+import { Settings } from "./settings.ts";
+import { ShareView } from "./share.ts";
 import { StatusView, statusOf } from "./status.ts";
 import { TerminalView } from "./terminal.ts";
 import { palette, Theme, type ThemeChoice } from "./theme.ts";
@@ -28,18 +32,21 @@ import { scrollByTouch } from "./touchscroll.ts";
 import { followVisualViewport } from "./viewport.ts";
 import { whenBack } from "./whenback.ts";
 
+const page = new URL(document.baseURI);
 const status = new StatusView();
 const panel = new Panel();
 const progress = new PasteProgress();
 const fallbackFontSize = defaultFontSize(innerWidth);
 let fontSize = rememberedFontSize() ?? fallbackFontSize;
 let isLeaving = false;
-let search: Promise<Search> | undefined;
+let present: People | undefined;
 
 const settings = new Settings({
   theme: (choice) => chooseTheme(choice),
   font: (step) => stepFont(step),
   screenReader: (isOn) => view.setScreenReader(isOn),
+  display: (display) => session.show(display),
+  name: (name) => session.rename(name),
   leaving: () => {
     isLeaving = true;
   },
@@ -62,7 +69,7 @@ const view: TerminalView = new TerminalView(
     title: (title) => {
       document.title = documentTitle(title);
     },
-    copy: (text) => void copyOrOffer(text),
+    copy: (text) => void copyOrOffer(text, view.terminal),
     linkHint: (address) => {
       byId("link-hint").textContent = address;
       byId("link-hint").hidden = address === "";
@@ -73,20 +80,59 @@ const view: TerminalView = new TerminalView(
 );
 const touchBar = new TouchBar({
   send: (text) => typed(text, false),
-  paste: () => void paste(),
+  paste: () => void paste(view.terminal),
   isApplicationCursor: () => view.terminal.modes.applicationCursorKeysMode,
   focus: () => view.terminal.focus(),
 });
+
+const api = new Api(page, credential);
+const backToTerminal = (): void => view.terminal.focus();
+const recordings = new RecordingView(api, backToTerminal);
+const share = new ShareView(
+  api,
+  {
+    namesOf: (ids) => (present?.here ?? []).filter(({ id }) => ids.includes(id)).map(nameOf),
+    closed: backToTerminal,
+  },
+  page,
+);
+const people = new PeopleView(api, {
+  share: () => {
+    people.close();
+    share.open();
+  },
+  recordings: () => {
+    people.close();
+    recordings.open();
+  },
+  raiseHand: (isUp) => session.raiseHand(isUp),
+  closed: backToTerminal,
+});
+
 // Measured before it connects: the first screen is drawn for the right size.
-const session: Session = new Session(new URL(document.baseURI), view.ownSize, {
+const session: Session = new Session(page, view.ownSize, settings, {
   write: (data, parsed) => view.write(data, parsed),
   reset: (hard) => view.reset(hard),
   joined: (joined) => showJoined(joined),
+  waiting: () => panel.show(AT_THE_DOOR, () => {}),
+  role: (change) => {
+    showRole(change.role);
+    toast(roleWords(change), { group: "role" });
+  },
+  follows: (follows) => view.setFollows(follows),
+  people: (now) => {
+    present = now;
+    people.show(now);
+    share.peopleChanged();
+    recordings.show(now.recording);
+  },
   ptySize: (size) => view.setPtySize(size),
   ended: (exit) => {
     view.showLastScreen();
-    end("ended", "Ended", endingOf(exit), () => session.restart());
-    if (exit.reason === "closing") whenBack(new URL(document.baseURI), () => panel.isOpen, () => session.restart());
+    // What let this page in is void: only a fresh page can be let in another way.
+    const again = exit.reason === "removed" ? () => location.reload() : () => session.restart();
+    end("ended", "Ended", endingOf(exit), again);
+    if (exit.reason === "closing") whenBack(page, () => panel.isOpen, () => session.restart());
   },
   notice: (notice) => toast(notice.text, { isWarning: notice.level === "warning" }),
   inputLeft: (units) => progress.show(units),
@@ -102,6 +148,8 @@ const session: Session = new Session(new URL(document.baseURI), view.ownSize, {
 
 function end(state: "ended" | "refused" | "signed-out", words: string, ending: Ending, again: () => void): void {
   status.show({ state, words });
+  people.ended();
+  for (const dialog of [share, recordings]) dialog.close();
   panel.show(ending, () => {
     again();
     view.terminal.focus();
@@ -109,14 +157,26 @@ function end(state: "ended" | "refused" | "signed-out", words: string, ending: E
 }
 
 function showJoined(joined: Joined): void {
-  const mayType = joined.role !== "viewer";
   view.setMode(joined.mode);
-  view.terminal.options.disableStdin = !mayType;
-  byId("role").textContent = mayType ? joined.role : "View only";
-  byId("role").hidden = joined.role === "owner";
+  view.setFollows(joined.follows);
   byId("title").textContent = joined.title || joined.session || "Terminal";
   if (document.title === documentTitle("")) document.title = documentTitle(joined.title);
-  settings.showVersion(joined.version);
+  settings.showJoined(joined);
+  people.restart(joined.id, joined.role);
+  recordings.show(joined.recording);
+  showRole(joined.role);
+}
+
+/** Puts what a role may do into effect, at once. */
+function showRole(role: Role): void {
+  view.terminal.options.disableStdin = role === "viewer";
+  document.documentElement.dataset["role"] = role;
+  byId("role").textContent = role === "viewer" ? "View only" : role;
+  byId("role").hidden = role === "owner";
+  settings.showRole(role);
+  people.setRole(role);
+  share.setRole(role);
+  recordings.setRole(role);
 }
 
 function typed(text: string, isBinary: boolean): void {
@@ -125,23 +185,6 @@ function typed(text: string, isBinary: boolean): void {
   } else {
     session.type(text, isBinary);
   }
-}
-
-async function copyOrOffer(text: string): Promise<void> {
-  if (await copyText(text, false)) return;
-  const action = { label: "Copy", run: () => void copyText(text, true).then(() => view.terminal.focus()) };
-  toast("A program wants to copy text to the clipboard.", { group: "copy", action });
-}
-
-async function paste(): Promise<void> {
-  let text: string;
-  try {
-    text = await navigator.clipboard.readText();
-  } catch {
-    text = await askForPaste();
-  }
-  if (text !== "") view.terminal.paste(text);
-  view.terminal.focus();
 }
 
 function stepFont(step: FontStep): void {
@@ -156,72 +199,15 @@ function chooseTheme(choice: ThemeChoice): void {
   settings.showTheme(choice);
 }
 
-async function openSearch(): Promise<void> {
-  search ??= import("./search.ts").then(
-    (module) =>
-      new module.Search(view.terminal, {
-        bar: byId<HTMLFormElement>("search"),
-        field: byId<HTMLInputElement>("search-field"),
-        count: byId("search-count"),
-        previous: byId("search-previous"),
-        next: byId("search-next"),
-        close: byId("search-close"),
-      }),
-  );
-  try {
-    (await search).open();
-  } catch {
-    search = undefined;
-    toast("The search could not be loaded.", { isWarning: true });
-  }
-}
-
-/** Keys of the page itself; returns true when the key is used up. */
-function pageKey(event: KeyboardEvent): boolean {
-  const step = fontStepOf(event);
-  if (step) stepFont(step);
-  else if (!event.ctrlKey) return false;
-  else if (event.key === "F6" || (event.shiftKey && event.key === "Escape")) byId("settings-open").focus();
-  else if (event.shiftKey && event.code === "KeyF") void openSearch();
-  else if (event.shiftKey && event.code === "KeyC" && view.terminal.hasSelection()) {
-    void copyText(view.terminal.getSelection(), true);
-  } else return false;
-  return true;
-}
-
-addEventListener(
-  "keydown",
-  (event) => {
-    if (!pageKey(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
-  },
-  { capture: true },
-);
-byId("bar").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") view.terminal.focus();
-});
-byId("bar").addEventListener("click", (event) => {
-  // Who uses a pointer types on; who uses the keyboard stays at the button.
-  const isButton = event.target instanceof Element && event.target.closest("#font-smaller, #font-larger, #theme-switch");
-  if (isButton && event.detail > 0) view.terminal.focus();
-});
-document.querySelector(".skip")?.addEventListener("click", (event) => {
-  event.preventDefault();
-  view.terminal.focus();
-});
 addEventListener("beforeunload", (event) => {
   if (session.isLive && session.mayType && settings.askClose && !isLeaving) event.preventDefault();
 });
-
 onPress("reconnect", () => {
   session.open();
   view.terminal.focus();
 });
-onPress("font-smaller", () => stepFont("smaller"));
-onPress("font-larger", () => stepFont("larger"));
-onPress("search-open", () => void openSearch());
 onPress("theme-switch", () => chooseTheme(theme.name === "dark" ? "light" : "dark"));
+wirePageKeys(view.terminal, stepFont);
 scrollByTouch(byId("terminal"), view.terminal);
 settings.showFontSize(fontSize);
 settings.showTheme(theme.choice);
@@ -233,6 +219,8 @@ Object.defineProperty(window, "ttybridge", {
     terminal: view.terminal,
     state: () => status.status.state,
     offset: () => session.offset,
+    id: () => session.id,
+    follows: () => view.follows,
   }),
 });
 

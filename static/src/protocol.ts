@@ -5,6 +5,8 @@
  * ranges and answers `undefined` for what does not fit.
  */
 
+import { isCount, isKey, isRecord, oneOf, plainText } from "./checks.ts";
+
 export const PROTOCOL_VERSION = 1;
 
 export const MIN_COLS = 2;
@@ -17,27 +19,31 @@ export const DEFAULT_MAX_INPUT = 16_384;
 /** Upper bound for a `maxInput` from the server: six JSON bytes a unit stay below its 1 MB message limit. */
 const LARGEST_MAX_INPUT = 131_072;
 
-/** Longest text of the server that is shown, in UTF-16 code units; the rest is cut off. */
-const MAX_TEXT = 600;
+/** Longest name of a person, in characters, as the server keeps it. */
+export const MAX_NAME = 40;
 
 export interface WindowSize {
   readonly cols: number;
   readonly rows: number;
 }
 
-const ROLES = ["owner", "editor", "viewer"] as const;
+export const ROLES = ["owner", "editor", "viewer"] as const;
 export type Role = (typeof ROLES)[number];
 
 const MODES = ["tmux", "exclusive", "container", "direct"] as const;
 export type Mode = (typeof MODES)[number];
 
-const END_REASONS = ["exited", "detached", "taken-over", "server-exited", "killed", "closing"] as const;
+/** Whose window is shown: the one that fits this page, or the session's, scaled; `auto` leaves it to the server. */
+export const DISPLAYS = ["auto", "own", "session"] as const;
+export type Display = (typeof DISPLAYS)[number];
+
+const END_REASONS = ["exited", "detached", "taken-over", "server-exited", "killed", "closing", "removed"] as const;
 export type EndReason = (typeof END_REASONS)[number];
 
 const RESET_REASONS = ["behind", "lost", "replay"] as const;
 export type ResetReason = (typeof RESET_REASONS)[number];
 
-const REFUSALS = ["full", "no-session", "bad-request", "unavailable"] as const;
+const REFUSALS = ["full", "no-session", "bad-request", "unavailable", "locked", "refused", "removed"] as const;
 export type RefusalCode = (typeof REFUSALS)[number];
 
 /** What to present to come back to the same place in the stream. */
@@ -56,7 +62,20 @@ export interface Hello {
   readonly protocol: typeof PROTOCOL_VERSION;
   readonly cols: number;
   readonly rows: number;
+  readonly display: Display;
+  /** What to call the person; the name of a link goes before it. */
+  readonly name: string;
+  readonly client: "page";
   readonly resume?: Resume;
+}
+
+/** The recording that is under way. */
+export interface Recording {
+  /** When it began, in seconds since 1970. */
+  readonly since: number;
+  readonly name: string;
+  /** What is typed is in it, too. */
+  readonly input: boolean;
 }
 
 export interface Joined {
@@ -73,6 +92,19 @@ export interface Joined {
   readonly title: string;
   readonly version: string;
   readonly maxInput: number;
+  /** What everybody calls this person; empty when nobody has said. */
+  readonly name: string;
+  readonly display: Display;
+  /** The session's window is shown, scaled. */
+  readonly follows: boolean;
+  readonly recording: Recording | null;
+}
+
+/** The role is another one now. */
+export interface RoleChange {
+  readonly role: Role;
+  /** Who changed it; empty when it is not known. */
+  readonly by: string;
 }
 
 export interface Out {
@@ -107,32 +139,6 @@ export interface Refusal {
   readonly hint: string;
 }
 
-/** Returns text without control and bidirectional formatting characters, on one line, cut at `limit` units. */
-export function plainText(value: unknown, limit = MAX_TEXT): string {
-  if (typeof value !== "string") return "";
-  const line = value
-    .slice(0, limit * 2)
-    .replace(/[\s\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/g, " ")
-    .trim();
-  return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function isKey(value: unknown): value is string {
-  return typeof value === "string" && value.length > 0 && value.length <= 256;
-}
-
-function oneOf<T extends string>(words: readonly T[], value: unknown): T | undefined {
-  return words.find((word) => word === value);
-}
-
 /** Returns the nearest window size that the server accepts. */
 export function clampSize(size: WindowSize): WindowSize {
   const clamp = (n: number, low: number): number =>
@@ -160,7 +166,29 @@ export function parseJoined(value: unknown): Joined | undefined {
     title: plainText(value["title"]),
     version: plainText(value["version"], 40),
     maxInput: unitsAreSane ? Math.min(maxInput, LARGEST_MAX_INPUT) : DEFAULT_MAX_INPUT,
+    name: plainText(value["name"], MAX_NAME),
+    display: oneOf(DISPLAYS, value["display"]) ?? "own",
+    follows: value["follows"] === true,
+    recording: parseRecording(value["recording"]),
   };
+}
+
+/** Reads what tells of a recording; `null`: there is none. */
+export function parseRecording(value: unknown): Recording | null {
+  if (!isRecord(value)) return null;
+  const since = typeof value["since"] === "number" && Number.isFinite(value["since"]) ? value["since"] : 0;
+  return { since, name: plainText(value["name"], 200), input: value["input"] === true };
+}
+
+export function parseRole(value: unknown): RoleChange | undefined {
+  if (!isRecord(value)) return undefined;
+  const role = oneOf(ROLES, value["role"]);
+  return role && { role, by: plainText(value["by"], MAX_NAME) };
+}
+
+export function parseFollows(value: unknown): boolean | undefined {
+  if (!isRecord(value) || typeof value["follows"] !== "boolean") return undefined;
+  return value["follows"];
 }
 
 export function parseOut(offset: unknown, data: unknown): Out | undefined {
@@ -204,7 +232,7 @@ export function parseNotice(value: unknown): Notice | undefined {
   return text === "" ? undefined : { level: value["level"] === "warning" ? "warning" : "info", text };
 }
 
-/** Reads the `data` of a Socket.IO `connect_error`. */
+/** Reads the `data` of a Socket.IO `connect_error`, or the argument of `refused`. */
 export function parseRefusal(value: unknown): Refusal | undefined {
   if (!isRecord(value)) return undefined;
   const code = oneOf(REFUSALS, value["code"]);

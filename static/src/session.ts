@@ -6,21 +6,28 @@
 
 import { Connection, type LinkState } from "./connection.ts";
 import { InputQueue, MAX_KEPT } from "./input.ts";
+import { parsePeople, type People } from "./peopledata.ts";
 import {
   clampSize,
   DEFAULT_MAX_INPUT,
+  type Display,
   type Exit,
   type Hello,
   type Joined,
   type Notice,
   parseExit,
+  parseFollows,
   parseInack,
   parseJoined,
   parseNotice,
   parseOut,
+  parseRefusal,
   parseReset,
+  parseRole,
   parseSize,
   PROTOCOL_VERSION,
+  type Role,
+  type RoleChange,
   type WindowSize,
 } from "./protocol.ts";
 import { OutputStream } from "./stream.ts";
@@ -34,7 +41,13 @@ export interface SessionHandlers {
   /** Clears the terminal, behind all output written before; not `hard`: only ends a sequence that was cut. */
   reset(hard: boolean): void;
   joined(joined: Joined): void;
-  /** The pty has this window size, whatever this page's own is. */
+  /** Somebody has to let us in first. */
+  waiting(): void;
+  role(change: RoleChange): void;
+  /** Whether the session's window is shown instead of one of our own size, from here on in the output. */
+  follows(follows: boolean): void;
+  people(people: People): void;
+  /** The pty has this window size from here on in the output, whatever this page's own is. */
   ptySize(size: WindowSize): void;
   ended(exit: Exit): void;
   notice(notice: Notice): void;
@@ -43,11 +56,20 @@ export interface SessionHandlers {
   inputLeft(units: number): void;
 }
 
+/** What a person may say of themselves. */
+export interface Identity {
+  readonly name: string;
+  readonly display: Display;
+}
+
 export class Session {
   readonly #output = new OutputStream();
   readonly #input = new InputQueue(DEFAULT_MAX_INPUT);
   readonly #connection: Connection;
+  readonly #wishes = new Map<"hand" | "name" | "display", unknown>();
   #joined: Joined | undefined;
+  #role: Role = "viewer";
+  #identity: Identity;
   #isLive = false;
   #hasEnded = false;
   #needsReset = false;
@@ -61,9 +83,11 @@ export class Session {
   constructor(
     page: URL,
     size: WindowSize,
+    { name, display }: Identity,
     private readonly handlers: SessionHandlers,
     credential = "",
   ) {
+    this.#identity = { name, display };
     this.#ownSize = clampSize(size);
     this.#connection = new Connection(
       page,
@@ -88,7 +112,12 @@ export class Session {
   }
 
   get mayType(): boolean {
-    return !this.#hasEnded && this.#joined?.role !== "viewer";
+    return !this.#hasEnded && (this.#joined === undefined || this.#role !== "viewer");
+  }
+
+  /** This tab's id in the session; empty before the first `joined`. */
+  get id(): string {
+    return this.#joined?.id ?? "";
   }
 
   /** Connects, or tries again at once. */
@@ -120,33 +149,102 @@ export class Session {
     this.#flushSoon();
   }
 
+  /** Asks for the keyboard, or no longer. */
+  raiseHand(isUp: boolean): void {
+    this.#wish("hand", isUp);
+  }
+
+  /** Tells the others what to call this person. */
+  rename(name: string): void {
+    this.#identity = { ...this.#identity, name };
+    this.#wish("name", name);
+  }
+
+  /** Chooses whose window is shown. */
+  show(display: Display): void {
+    this.#identity = { ...this.#identity, display };
+    this.#wish("display", display);
+  }
+
+  #wish(event: "hand" | "name" | "display", value: unknown): void {
+    // The next `hello` carries name and choice.
+    if (!this.#isLive) return;
+    this.#wishes.set(event, value);
+    this.#flushSoon();
+  }
+
   #hello(): Hello {
     this.#sentSize = this.#ownSize;
-    const hello = { protocol: PROTOCOL_VERSION, ...this.#ownSize } as const;
+    const hello = { protocol: PROTOCOL_VERSION, ...this.#ownSize, ...this.#identity, client: "page" } as const;
     if (!this.#joined) return hello;
     const { id, key } = this.#joined;
     return { ...hello, resume: { id, key, offset: this.#output.taken, reset: this.#needsReset } };
   }
 
   #onLink(state: LinkState): void {
-    if (state.kind !== "joined") this.#isLive = false;
+    if (state.kind !== "joined") {
+      this.#isLive = false;
+      this.#wishes.clear();
+    }
     if (!this.#hasEnded) this.handlers.link(state);
   }
 
   #onEvent(name: string, args: readonly unknown[]): void {
     if (name === "joined") this.#onJoined(args[0]);
+    else if (name === "waiting") this.#onWaiting();
+    else if (name === "refused") this.#onRefused(args[0]);
     else if (!this.#isLive) return;
     else if (name === "out") this.#onOut(args[0], args[1]);
     else if (name === "reset") this.#onReset(args[0]);
     else if (name === "inack") this.#onInack(args[0]);
     else if (name === "exit") this.#onExit(args[0]);
-    else if (name === "size") {
-      const size = parseSize(args[0]);
+    else if (name === "role") this.#onRole(args[0]);
+    else if (name === "ping") this.#onPing(args[0]);
+    else this.#onNews(name, args[0]);
+  }
+
+  /** Events that only pass through here. */
+  #onNews(name: string, value: unknown): void {
+    if (name === "size") {
+      const size = parseSize(value);
       if (size) this.handlers.ptySize(size);
+    } else if (name === "follows") {
+      const follows = parseFollows(value);
+      if (follows !== undefined) this.handlers.follows(follows);
+    } else if (name === "people") {
+      const people = parsePeople(value);
+      if (people) this.handlers.people(people);
     } else if (name === "notice") {
-      const notice = parseNotice(args[0]);
+      const notice = parseNotice(value);
       if (notice) this.handlers.notice(notice);
     }
+  }
+
+  #onWaiting(): void {
+    if (this.#isLive || this.#hasEnded) return;
+    this.#connection.waits();
+    this.handlers.waiting();
+  }
+
+  #onRefused(value: unknown): void {
+    this.#joined = undefined;
+    this.#connection.refused(parseRefusal(value) ?? { code: "refused", hint: "" });
+  }
+
+  #onRole(value: unknown): void {
+    const change = parseRole(value);
+    if (!change) return;
+    this.#role = change.role;
+    if (change.role === "viewer") {
+      this.#input.dropWaiting();
+      this.handlers.inputLeft(this.#input.unitsLeft);
+    }
+    this.handlers.role(change);
+  }
+
+  /** The server measures the round trip; where nothing can be sent at once, its number would be wrong. */
+  #onPing(value: unknown): void {
+    if (this.#connection.isReady) this.#connection.send("pong", value);
   }
 
   #onJoined(value: unknown): void {
@@ -154,6 +252,7 @@ export class Session {
     if (!joined) return this.#connection.reopen();
     const hadPlace = this.#joined !== undefined;
     this.#joined = joined;
+    this.#role = joined.role;
     this.#isLive = true;
     if (hadPlace && joined.resumed) {
       this.#output.resume();
@@ -163,6 +262,7 @@ export class Session {
     }
     this.#needsReset = false;
     this.#connection.joined();
+    if (joined.resumed && joined.display !== this.#identity.display) this.#wish("display", this.#identity.display);
     this.handlers.joined(joined);
     this.handlers.inputLeft(this.#input.unitsLeft);
     this.#flush();
@@ -253,6 +353,11 @@ export class Session {
     if (connection.isReady && sizeIsNew) {
       this.#sentSize = this.#ownSize;
       connection.send("size", cols, rows);
+    }
+    for (const [event, value] of this.#wishes) {
+      if (!connection.isReady) break;
+      this.#wishes.delete(event);
+      connection.send(event, value);
     }
     while (connection.isReady) {
       const message = this.#input.next();

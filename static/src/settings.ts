@@ -2,6 +2,8 @@
 
 import { byId, onPress } from "./dom.ts";
 import type { FontStep } from "./fontsize.ts";
+import { DISPLAYS, type Display, type Joined, MAX_NAME, type Role } from "./protocol.ts";
+import { oneOf, plainText } from "./checks.ts";
 import { remember, remembered } from "./storage.ts";
 import { parseThemeChoice, type ThemeChoice } from "./theme.ts";
 
@@ -9,11 +11,19 @@ export interface SettingsHandlers {
   theme(choice: ThemeChoice): void;
   font(step: FontStep): void;
   screenReader(isOn: boolean): void;
+  display(display: Display): void;
+  name(name: string): void;
   /** The user leaves on purpose: no question when the page goes. */
   leaving(): void;
   /** The dialog has closed. */
   closed(): void;
 }
+
+const DISPLAY_HELP: Record<Display, string> = {
+  auto: "The session's while others shape it, else this screen's.",
+  own: "The session's window may become as small as this one.",
+  session: "All of it is shown, as large as fits.",
+};
 
 export class Settings {
   readonly #dialog = byId<HTMLDialogElement>("settings");
@@ -21,7 +31,26 @@ export class Settings {
   readonly #screenReader = byId<HTMLInputElement>("screen-reader");
   readonly #askClose = byId<HTMLInputElement>("ask-close");
 
+  readonly #display = byId<HTMLSelectElement>("display-choice");
+  readonly #name = byId<HTMLInputElement>("own-name");
+  /** What was told to the server last. */
+  #toldName: string;
+
   constructor(handlers: SettingsHandlers) {
+    this.#display.value = oneOf(DISPLAYS, remembered("display")) ?? "auto";
+    this.#name.value = this.#toldName = plainText(remembered("name"), MAX_NAME);
+    this.#showDisplayHelp();
+    this.#display.addEventListener("change", () => {
+      remember("display", this.display === "auto" ? null : this.display);
+      this.#showDisplayHelp();
+      handlers.display(this.display);
+    });
+    this.#name.addEventListener("change", () => {
+      const name = plainText(this.#name.value, MAX_NAME);
+      this.#name.value = this.#toldName = name;
+      remember("name", name === "" ? null : name);
+      handlers.name(name);
+    });
     this.#screenReader.checked = remembered("screenReader") === "on";
     this.#askClose.checked = remembered("askClose") !== "off";
     onPress("settings-open", () => this.#dialog.showModal());
@@ -50,16 +79,39 @@ export class Settings {
     return this.#askClose.checked;
   }
 
+  get display(): Display {
+    return oneOf(DISPLAYS, this.#display.value) ?? "auto";
+  }
+
+  /** What the person wants to be called; empty when they have not said. */
+  get name(): string {
+    return this.#toldName;
+  }
+
+  /** Takes what the server says after joining: a name that a link gave cannot be changed here. */
+  showJoined(joined: Joined): void {
+    const isGiven = joined.name !== "" && joined.name !== this.#toldName;
+    this.#name.disabled = isGiven;
+    this.#name.value = isGiven ? joined.name : this.#toldName;
+    byId("own-name-help").textContent = isGiven ? "Your link says so." : "What the others see.";
+    byId("about").textContent = joined.version === "" ? "ttybridge" : `ttybridge ${joined.version}`;
+  }
+
+  /** Who only watches always sees the session's window. */
+  showRole(role: Role): void {
+    byId("display-row").hidden = role === "viewer";
+  }
+
+  #showDisplayHelp(): void {
+    byId("display-help").textContent = DISPLAY_HELP[this.display];
+  }
+
   showTheme(choice: ThemeChoice): void {
     this.#theme.value = choice;
   }
 
   showFontSize(px: number): void {
     byId("font-size").textContent = String(px);
-  }
-
-  showVersion(version: string): void {
-    byId("about").textContent = version === "" ? "ttybridge" : `ttybridge ${version}`;
   }
 }
 

@@ -5,6 +5,7 @@ import { byId } from "./dom.ts";
 
 export type State =
   | "connecting"
+  | "waiting"
   | "connected"
   | "reconnecting"
   | "offline"
@@ -34,6 +35,8 @@ export function statusOf(link: LinkState, isOnline: boolean, before: Status): St
         : { state: "reconnecting", words: "Reconnecting…" };
     case "joined":
       return { state: "connected", words: "Connected" };
+    case "at-the-door":
+      return { state: "waiting", words: "Waiting to be let in" };
     case "waiting": {
       const lost = link.isFirst ? "Cannot reach the bridge" : "Connection lost";
       if (!isOnline) return { state: "offline", words: "Offline", retryAt: link.until };

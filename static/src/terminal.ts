@@ -8,6 +8,7 @@ import { LastScreen } from "./lastscreen.ts";
 import { copyRequest } from "./osc52.ts";
 import { pixelsAgree } from "./pixels.ts";
 import { clampSize, type Mode, type WindowSize } from "./protocol.ts";
+import { type Box, correctPointer, fitFont } from "./scale.ts";
 
 /**
  * Lines kept above the screen. tmux keeps a history of its own, and without one here xterm.js leaves no room for a
@@ -18,6 +19,9 @@ const SCROLLBACK_DIRECT = 5000;
 
 /** How long connecting waits for the renderer, in milliseconds; a hidden tab may not get it before it is shown. */
 const RENDERER_WAIT_MS = 250;
+
+/** Room that xterm.js keeps for its scroll bar, in CSS pixels; none without lines above the screen. */
+const SCROLL_BAR_PX = 14;
 
 /** CAN leaves an escape sequence that was cut off; as a byte, so that half a UTF-8 character goes, too. */
 const END_SEQUENCE = new Uint8Array([0x18]);
@@ -45,7 +49,14 @@ export class TerminalView {
   readonly #lastScreen: LastScreen;
   readonly #disposables: IDisposable[] = [];
   #ptySize: WindowSize | undefined;
+  #follows = false;
   #ownSize: WindowSize = { cols: 80, rows: 24 };
+  #fontSize: number;
+  /** Size of a cell in the user's own font, in CSS pixels; kept while the drawing is scaled. */
+  #ownCell: Box = { width: 8, height: 16 };
+  #scale = 1;
+  /** What the present scale was computed for. */
+  #scaledFor = "";
   #isOpen = false;
   #isTmux = false;
   #fitFrame: number | undefined;
@@ -55,6 +66,7 @@ export class TerminalView {
     private readonly handlers: TerminalHandlers,
     options: { readonly fontSize: number; readonly theme: ITheme; readonly screenReader: boolean },
   ) {
+    this.#fontSize = options.fontSize;
     const openLink = (_event: MouseEvent, address: string): void => openAddress(address);
     const hint = (_event: MouseEvent, address: string): void => handlers.linkHint(address);
     const leave = (): void => handlers.linkHint("");
@@ -94,6 +106,9 @@ export class TerminalView {
     const observer = new ResizeObserver(() => this.fitSoon());
     observer.observe(box);
     this.#disposables.push({ dispose: () => observer.disconnect() });
+    correctPointer(box, () => this.#scale);
+    // A hidden tab does not draw, and what is not drawn cannot be measured.
+    document.addEventListener("visibilitychange", () => this.#remeasure());
     const late = new Promise<void>((resolve) => setTimeout(resolve, RENDERER_WAIT_MS));
     this.settled = Promise.race([this.#loadWebgl(), late]);
   }
@@ -127,17 +142,35 @@ export class TerminalView {
   setMode(mode: Mode): void {
     this.#isTmux = mode !== "direct";
     this.terminal.options.scrollback = mode === "direct" ? SCROLLBACK_DIRECT : SCROLLBACK_TMUX;
-    if (mode !== "direct") this.setPtySize(undefined);
   }
 
-  /** Shows a pty of this size, centred; `undefined`: the pty follows the page. */
-  setPtySize(size: WindowSize | undefined): void {
-    this.#ptySize = size;
-    this.#measure();
+  /** Tells whether the session's window is shown, scaled, instead of one that fits the page. */
+  get follows(): boolean {
+    return this.#follows;
   }
 
+  /** Shows the session's window or the page's own, behind all output written before. */
+  setFollows(follows: boolean): void {
+    this.terminal.write("", () => {
+      this.#follows = follows;
+      if (!follows && this.#isTmux) this.#ptySize = undefined;
+      this.#measure();
+    });
+  }
+
+  /** Shows a pty of this size, behind all output written before. */
+  setPtySize(size: WindowSize): void {
+    this.terminal.write("", () => {
+      this.#ptySize = size;
+      this.#measure();
+    });
+  }
+
+  /** Sets the user's own font size; what is scaled keeps the one that fits. */
   setFontSize(px: number): void {
-    this.terminal.options.fontSize = px;
+    const ratio = px / this.#fontSize;
+    this.#fontSize = px;
+    this.#ownCell = { width: this.#ownCell.width * ratio, height: this.#ownCell.height * ratio };
     this.#measure();
   }
 
@@ -163,7 +196,9 @@ export class TerminalView {
   }
 
   #measure(): void {
-    const proposed = this.#fit.proposeDimensions();
+    const foreign = this.#follows ? this.#ptySize : undefined;
+    if (!foreign) this.#unscale();
+    const proposed = foreign ? this.#ownFit() : this.#fit.proposeDimensions();
     if (proposed && Number.isFinite(proposed.cols) && Number.isFinite(proposed.rows)) {
       const size = clampSize(proposed);
       const isNew = size.cols !== this.#ownSize.cols || size.rows !== this.#ownSize.rows;
@@ -175,7 +210,61 @@ export class TerminalView {
     if (shown.cols !== this.terminal.cols || shown.rows !== this.terminal.rows) {
       this.terminal.resize(shown.cols, shown.rows);
     }
-    this.box.classList.toggle("foreign-size", isForeign);
+    this.box.classList.toggle("foreign-size", isForeign && !foreign);
+    if (foreign) this.#scaleTo(foreign);
+  }
+
+  #remeasure(): void {
+    this.#scaledFor = "";
+    this.fitSoon();
+  }
+
+  /** Gives the terminal back the user's own font, and learns how large its cells are. */
+  #unscale(): void {
+    const { terminal, box } = this;
+    terminal.options.fontSize = this.#fontSize;
+    box.classList.remove("scaled");
+    this.#scale = 1;
+    this.#scaledFor = "";
+    const { width, height } = this.#drawn();
+    if (width > 0 && height > 0) this.#ownCell = { width: width / terminal.cols, height: height / terminal.rows };
+  }
+
+  /** Returns the size that would fit the page in the user's own font. */
+  #ownFit(): WindowSize {
+    const { width, height } = this.#room();
+    return { cols: Math.floor(width / this.#ownCell.width), rows: Math.floor(height / this.#ownCell.height) };
+  }
+
+  #room(): Box {
+    const bar = this.terminal.options.scrollback === 0 ? 0 : SCROLL_BAR_PX;
+    return { width: this.box.clientWidth - bar, height: this.box.clientHeight };
+  }
+
+  /** Returns the size of the drawing before any scaling, in CSS pixels. */
+  #drawn(): Box {
+    const screen = this.terminal.element?.querySelector<HTMLElement>(".xterm-screen");
+    return { width: screen?.offsetWidth ?? 0, height: screen?.offsetHeight ?? 0 };
+  }
+
+  /** Draws a window as large as all of it can be seen, in the middle. */
+  #scaleTo({ cols, rows }: WindowSize): void {
+    const { terminal, box } = this;
+    const room = this.#room();
+    const key = [cols, rows, room.width, room.height, devicePixelRatio, box.dataset["renderer"]].join(" ");
+    if (key === this.#scaledFor || room.width <= 0 || room.height <= 0) return;
+    box.classList.add("scaled");
+    const fit = fitFont(room, terminal.options.fontSize ?? this.#fontSize, (px) => {
+      terminal.options.fontSize = px;
+      return this.#drawn();
+    });
+    this.#scaledFor = key;
+    this.#scale = fit.scale;
+    const drawn = this.#drawn();
+    const margin = (free: number, taken: number): string => `${Math.max(0, Math.floor((free - taken * fit.scale) / 2))}px`;
+    box.style.setProperty("--screen-left", margin(room.width, drawn.width));
+    box.style.setProperty("--screen-top", margin(room.height, drawn.height));
+    box.style.setProperty("--screen-scale", fit.scale === 1 ? "none" : `scale(${fit.scale})`);
   }
 
   /** Loads the WebGL renderer; the built-in one stays where it cannot run or loses its context. */
@@ -201,7 +290,7 @@ export class TerminalView {
   #showRenderer(isWebgl: boolean): void {
     this.box.dataset["renderer"] = isWebgl ? "webgl" : "dom";
     this.#measure();
-    this.fitSoon();
+    this.#remeasure();
   }
 }
 

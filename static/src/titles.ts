@@ -1,6 +1,6 @@
 /** The title of the tab, from the title of the terminal. Pure. */
 
-import { plainText } from "./protocol.ts";
+import { plainText } from "./checks.ts";
 
 const APP = "ttybridge";
 const MAX_TITLE = 120;

@@ -10,6 +10,9 @@ import type { Terminal } from "@xterm/xterm";
 /** Movement in CSS pixels before a touch counts as a drag and no longer as a tap. */
 const DRAG_AFTER_PX = 8;
 
+/** Zoom of the browser from which on a finger moves the page and not the terminal. */
+const ZOOMED_FROM = 1.05;
+
 /** Begins to listen on `box`, the element around the terminal. A tap gives the terminal the focus. */
 export function scrollByTouch(box: HTMLElement, terminal: Terminal): void {
   let lastY = 0;
@@ -21,12 +24,13 @@ export function scrollByTouch(box: HTMLElement, terminal: Terminal): void {
   };
   const move = (event: TouchEvent): void => {
     const touch = event.touches[0];
-    if (!touch || event.touches.length > 1) return;
+    if (!touch || event.touches.length > 1 || (visualViewport?.scale ?? 1) > ZOOMED_FROM) return;
     const moved = lastY - touch.clientY;
     if (!isDrag && Math.abs(moved) < DRAG_AFTER_PX) return;
     isDrag = true;
     event.preventDefault();
-    const lineHeight = (terminal.element?.clientHeight ?? 0) / terminal.rows || 16;
+    const screen = terminal.element?.querySelector(".xterm-screen")?.getBoundingClientRect();
+    const lineHeight = (screen?.height ?? 0) / terminal.rows || 16;
     const lines = Math.trunc(moved / lineHeight);
     if (lines === 0) return;
     lastY = touch.clientY + (moved - lines * lineHeight);

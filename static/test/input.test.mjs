@@ -127,3 +127,14 @@ test("any losses and resumes deliver every unit once and in order", () => {
     assert.equal(received, typed);
   }
 });
+
+test("what waits is dropped when typing is over, and numbers go on without a hole", () => {
+  const queue = new InputQueue(2);
+  queue.push("abcd");
+  assert.equal(queue.next().text, "ab");
+  queue.dropWaiting();
+  assert.equal(queue.unitsLeft, 2);
+  assert.equal(queue.next(), undefined);
+  queue.push("x");
+  assert.deepEqual(queue.next(), { seq: 2, text: "x", isBinary: false });
+});

@@ -2,22 +2,26 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { plainText } from "../src/checks.ts";
 import {
   clampSize,
   parseExit,
+  parseFollows,
   parseInack,
   parseJoined,
   parseNotice,
   parseOut,
+  parseRecording,
   parseRefusal,
   parseReset,
+  parseRole,
   parseSize,
-  plainText,
 } from "../src/protocol.ts";
 
 const JOINED = {
   id: "c7", key: "secret", resumed: false, offset: 0, input: 0, role: "owner", mode: "tmux",
   session: "0", title: "0 on host", version: "0.1.0", window: 524288, resumeSeconds: 60, maxInput: 16384,
+  name: "Ada", display: "auto", follows: true, recording: { since: 5, name: "a.cast", input: false },
 };
 
 test("a good joined message is read", () => {
@@ -32,6 +36,30 @@ test("a joined message with a wrong field is refused", () => {
   ];
   for (const fault of faults) assert.equal(parseJoined({ ...JOINED, ...fault }), undefined, JSON.stringify(fault));
   for (const value of [undefined, null, 1, "x", [], [JOINED]]) assert.equal(parseJoined(value), undefined);
+});
+
+test("what a bridge does not say is what it always was", () => {
+  const { name: _name, display: _display, follows: _follows, recording: _recording, ...old } = JOINED;
+  const { name, display, follows, recording } = parseJoined(old);
+  assert.deepEqual({ name, display, follows, recording }, { name: "", display: "own", follows: false, recording: null });
+});
+
+test("a change of role needs a known role", () => {
+  assert.deepEqual(parseRole({ role: "editor", by: "Ada\n" }), { role: "editor", by: "Ada" });
+  assert.deepEqual(parseRole({ role: "viewer" }), { role: "viewer", by: "" });
+  for (const value of [{ role: "root" }, {}, null, "editor", []]) assert.equal(parseRole(value), undefined);
+});
+
+test("whether the session's window is shown is yes or no", () => {
+  assert.equal(parseFollows({ follows: true }), true);
+  assert.equal(parseFollows({ follows: false }), false);
+  for (const value of [{ follows: 1 }, {}, undefined, true]) assert.equal(parseFollows(value), undefined);
+});
+
+test("anything that tells of a recording means that there is one", () => {
+  assert.deepEqual(parseRecording({ since: "x", input: "yes" }), { since: 0, name: "", input: false });
+  assert.equal(parseRecording({ input: true }).input, true);
+  for (const value of [null, undefined, false, "on"]) assert.equal(parseRecording(value), null);
 });
 
 test("a message size that makes no sense is replaced or bounded", () => {
@@ -87,6 +115,7 @@ test("texts of the server are one plain line of bounded length", () => {
 
 test("a refusal needs a known code", () => {
   assert.deepEqual(parseRefusal({ code: "full", hint: "later" }), { code: "full", hint: "later" });
+  for (const code of ["locked", "refused", "removed"]) assert.equal(parseRefusal({ code }).code, code);
   assert.equal(parseRefusal({ code: "other" }), undefined);
   assert.equal(parseRefusal("full"), undefined);
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { retryDelay } from "../src/backoff.ts";
-import { endingOf, endingOfRefusal } from "../src/endings.ts";
+import { endingOf, endingOfRefusal, roleWords } from "../src/endings.ts";
 import { defaultFontSize, fontStepOf, LARGEST_PX, parseFontSize, steppedFontSize } from "../src/fontsize.ts";
 import { arrowKey, withModifiers } from "../src/keys.ts";
 import { copyRequest } from "../src/osc52.ts";
@@ -80,7 +80,7 @@ test("waits double from half a second to fifteen, with up to half taken off", ()
 test("every end has words, and a button where one can go on", () => {
   const exit = { exitCode: 3, signal: 0, message: "", restart: true };
   const actions = { exited: "Start a new session", detached: "Attach again", "taken-over": "Take it back",
-    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now" };
+    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now", removed: "Sign in" };
   for (const [reason, action] of Object.entries(actions)) {
     const ending = endingOf({ ...exit, reason });
     assert.ok(ending.title && ending.text, reason);
@@ -90,9 +90,19 @@ test("every end has words, and a button where one can go on", () => {
   assert.match(endingOf({ ...exit, reason: "exited", signal: 9 }).text, /signal 9/);
   assert.equal(endingOf({ ...exit, reason: "exited", restart: false }).action, undefined);
   assert.equal(endingOf({ ...exit, reason: "exited", message: "Bye." }).text, "Bye.");
-  for (const code of ["full", "no-session", "bad-request", "unavailable"]) {
+  for (const code of ["full", "no-session", "bad-request", "unavailable", "locked", "refused", "removed"]) {
     assert.ok(endingOfRefusal({ code, hint: "" }).text, code);
   }
+});
+
+test("who is refused may try again, and who was removed may not", () => {
+  for (const code of ["locked", "refused"]) assert.equal(endingOfRefusal({ code, hint: "" }).action, "Try again");
+  assert.equal(endingOfRefusal({ code: "removed", hint: "" }).action, undefined);
+});
+
+test("a change of role says who made it, where that is known", () => {
+  assert.equal(roleWords({ role: "editor", by: "Ada" }), "Ada gave you the keyboard.");
+  assert.equal(roleWords({ role: "viewer", by: "" }), "The keyboard was taken back.");
 });
 
 test("the words stay while one try follows another", () => {
@@ -104,6 +114,7 @@ test("the words stay while one try follows another", () => {
   const again = statusOf({ kind: "opening", isFirst: false }, true, waiting);
   assert.deepEqual(again, { ...waiting, retryAt: "now" });
   assert.equal(statusOf({ kind: "waiting", until: 5, isFirst: false, hint: "" }, false, first).state, "offline");
+  assert.equal(statusOf({ kind: "at-the-door" }, true, again).state, "waiting");
   assert.deepEqual(statusOf({ kind: "joined", transport: "polling" }, true, again), { state: "connected", words: "Connected" });
 });
 

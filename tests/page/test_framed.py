@@ -196,6 +196,10 @@ def test_a_frame_link_works_where_cookies_of_other_sites_are_refused(
     # Nothing of the credential is left where the terminal, or an app below /proxy/, could read it.
     assert "ttybridge-credential" not in frame.content()
     assert frame.locator("#sign-out").is_hidden()
+    frame.locator("#share-open").click()
+    frame.locator("#share-make").click()
+    wait_until(lambda: "link=" in frame.locator("#share-link").input_value(), "a link is made")
+    frame.locator("#share-close").click()
     # The browser does refuse: what a page of another site sets in a frame is gone.
     refused = "() => { document.cookie = 'x=1; SameSite=None; Secure'; return document.cookie; }"
     assert frame.evaluate(refused) == ""

@@ -117,6 +117,7 @@ def test_three_tabs_and_a_plain_attach_live_side_by_side(
 ) -> None:
     bridge = start_bridge()
     context = new_context()
+    context.add_init_script("localStorage.setItem('ttybridge.display', 'own')")
     tabs: list[Tab] = []
     for width, height in [(1000, 640), (760, 500), (1300, 800)]:
         tab = new_tab(context)
