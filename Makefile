@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN_PYTEST := $(BIN)/python -m pytest -ra
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup test-unit e2e page lint fmt cov dist clean
+.PHONY: help run test setup test-unit e2e page lint fmt cov dist bench-audience clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -46,7 +46,10 @@ dist: setup  ## build wheel and sdist into dist/ and look inside
 	@$(BIN)/python -m hatchling build
 	@$(RUN_PYTEST) tests/test_packaging.py
 
+bench-audience: setup  ## many viewers, late joiners and a thin line, beside ttyd
+	@$(BIN)/python -m benchmarks.audience $(value ARGS)
+
 clean:  ## remove everything that these targets made
-	@rm -rf .venv .venv-apps .venv-colab dist htmlcov test-results ttybridge/page static/dist \
+	@rm -rf .venv .venv-apps .venv-bench .venv-colab dist htmlcov test-results ttybridge/page static/dist \
 		static/node_modules tests/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find ttybridge tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+"""A WebSocket's frames without a library, as little work as can be: 200 viewers fit in one process.
+
+A server's frames are not masked, so what they carry is looked at where it lies.
+"""
+
+import socket
+from collections.abc import Iterator, Mapping
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+"""Opcodes (RFC 6455, 5.2)."""
+
+READ_BYTES = 256 * 1024
+
+
+def connect(
+    host: str,
+    port: int,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    receive_bytes: int = 0,
+    named_port: int = 0,
+) -> socket.socket:
+    """Open a WebSocket.
+
+    Args:
+        host: Where the server is.
+        port: Its port.
+        path: Path and query.
+        headers: More headers of the request.
+        receive_bytes: Size of the socket's buffer, for a client that is to be slow.
+        named_port: Port that the request names, where a proxy stands before the server.
+
+    Raises:
+        OSError: The server does not open one.
+    """
+    line = socket.socket()
+    if receive_bytes:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    line.settimeout(20)
+    line.connect((host, port))
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    line.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{named_port or port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Sec-WebSocket-Version: 13\r\n{more}\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        # One by one: what follows is a frame.
+        part = line.recv(1)
+        if not part:
+            raise OSError(f"no WebSocket at {path}: {answer[:200]!r}")
+        answer += part
+    if b" 101 " not in answer.split(b"\r\n")[0]:
+        raise OSError(f"no WebSocket at {path}: {answer[:200]!r}")
+    return line
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return a client's frame; its mask is zero, which changes no byte."""
+    length = len(payload)
+    if length < 126:
+        head = bytes((0x80 | opcode, 0x80 | length))
+    elif length < 1 << 16:
+        head = bytes((0x80 | opcode, 0x80 | 126)) + length.to_bytes(2)
+    else:
+        head = bytes((0x80 | opcode, 0x80 | 127)) + length.to_bytes(8)
+    return head + bytes(4) + payload
+
+
+class Frames:
+    """Cuts what a server sends into frames.
+
+    Attributes:
+        data: What the places that `feed` gives refer to.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.data = b""
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, int]]:
+        """Take in bytes; give opcode, begin and end in `data` of each frame that is whole."""
+        if self._rest:
+            data = self._rest + data
+        self.data, at, total = data, 0, len(data)
+        while total - at >= 2:
+            length, head = data[at + 1], 2
+            if length == 126:
+                length, head = int.from_bytes(data[at + 2 : at + 4]), 4
+            elif length == 127:
+                length, head = int.from_bytes(data[at + 2 : at + 10]), 10
+            end = at + head + length
+            if end > total or at + head > total:
+                break
+            yield data[at] & 0x0F, at + head, end
+            at = end
+        self._rest = data[at:]

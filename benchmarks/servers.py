@@ -1,0 +1,205 @@
+"""The servers that are compared: ttybridge, and ttyd with a tmux client for each viewer."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Self
+
+from benchmarks.processes import Cost, children_of, cost_of
+from ttybridge.client.control import find
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COLS, ROWS = 120, 32
+"""Window of every viewer; the session's window is a row lower: tmux has a status line."""
+
+START_S = 20.0
+"""Longest time for a server to start, in seconds."""
+
+
+class Server:
+    """A server of a tmux session, and what it consists of.
+
+    Attributes:
+        name: What it is called in the tables.
+        port: Where it listens, on 127.0.0.1.
+        path: Path and query of its WebSocket.
+        is_page: Whether viewers speak the page's protocol (otherwise ttyd's).
+        cols, rows: Window of a viewer.
+        tmux_socket: Socket of its tmux server.
+    """
+
+    name = ""
+    path = ""
+    is_page = False
+    cols, rows = COLS, ROWS
+
+    def __init__(self) -> None:
+        """Start a tmux server with a session, and the server."""
+        self.port = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="tb-bench-"))
+        self.tmux_socket = self._folder / "tmux"
+        self._env = {
+            n: v for n, v in os.environ.items() if not n.startswith(("TMUX", "TTYBRIDGE_"))
+        }
+        self._env |= {"LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(self._folder)}
+        self._env["PYTHONPATH"] = str(ROOT)
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            size = ("-x", str(self.cols), "-y", str(self.rows))
+            self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "0", *size, "cat")
+            self.tmux("set", "-g", "window-size", "manual")
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start the server, and wait until it listens."""
+        raise NotImplementedError
+
+    def headers(self) -> dict[str, str]:
+        """Return what a new viewer sends with its request."""
+        return {}
+
+    def tmux(self, *arguments: str) -> str:
+        """Run a tmux command and return what it prints."""
+        done = subprocess.run(
+            ["tmux", "-S", str(self.tmux_socket), *arguments],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def play(self, *command: str) -> int:
+        """Run a command in the session's window, in the place of what runs there.
+
+        Returns:
+            The process in the window: a shell, which stays when the command has ended.
+        """
+        self.tmux("respawn-pane", "-k", "-t", "=0:", f"{shlex.join(command)}; exec cat")
+        return int(self.tmux("display-message", "-p", "-t", "=0:", "#{pane_pid}"))
+
+    def costs(self) -> dict[str, Cost]:
+        """Return what the parts have cost so far: the server, its tmux clients, the tmux server."""
+        assert self._process is not None
+        server = int(self.tmux("display-message", "-p", "#{pid}"))
+        clients = children_of(self._process.pid)
+        return {
+            "server": cost_of([self._process.pid]),
+            "clients": cost_of(pid for pid in clients if pid != server),
+            "tmux": cost_of([server]),
+        }
+
+    def close(self) -> None:
+        """End everything."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.tmux("kill-server")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class Ttybridge(Server):
+    """This project; viewers come by a share link, and show the session's window."""
+
+    name = "ttybridge"
+    path = "/tty/?EIO=4&transport=websocket"
+    is_page = True
+
+    def start(self) -> None:
+        """Start the bridge and make the link."""
+        argv = [sys.executable, "-m", "ttybridge", "-q", "--port", "0", "--socket-path"]
+        argv += [str(self.tmux_socket), "--max-viewers", "1000", "--max-clients", "1000"]
+        self._process = subprocess.Popen(
+            argv,
+            env=self._env,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        address = self._process.stdout.readline().decode().strip()
+        if not address:
+            raise RuntimeError("the bridge did not start; it said why above")
+        self.port = int(address.split("//")[1].split("/")[0].rpartition(":")[2])
+        folders = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+        pid = self._process.pid
+        self.control = next(control for control, each in find(folders) if each.pid == pid)
+        self._link = self.control.share("viewer")
+
+    def headers(self) -> dict[str, str]:
+        """Open the link, as a program does, for a session of the viewer's own."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/login",
+            data=self._link.query.removeprefix("?").encode(),
+            headers={"Accept": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=START_S) as answer:
+            return {"Authorization": f"Bearer {json.load(answer)['token']}"}
+
+
+class Ttyd(Server):
+    """ttyd, which starts `tmux attach -r` for each viewer."""
+
+    name = "ttyd"
+    path = "/ws"
+
+    def __init__(self, binary: Path) -> None:
+        """Start it.
+
+        Args:
+            binary: The program.
+        """
+        self._binary = binary
+        super().__init__()
+
+    def start(self) -> None:
+        """Start ttyd on a free port."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        argv = [str(self._binary), "-d", "1", "-p", str(self.port), "-i", "127.0.0.1"]
+        argv += ["tmux", "-S", str(self.tmux_socket), "attach", "-r", "-t", "=0"]
+        self._process = subprocess.Popen(
+            argv, env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        until = time.monotonic() + START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if time.monotonic() > until or self._process.poll() is not None:
+                    raise RuntimeError("ttyd did not start; it said why above") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def headers(self) -> dict[str, str]:
+        """Return ttyd's subprotocol."""
+        return {"Sec-WebSocket-Protocol": "tty"}

@@ -1,0 +1,248 @@
+"""Many viewers in one process, which note when each stamp of the output reaches each of them.
+
+Started by crowd.py: a line of JSON on stdin says whom to connect to, `measure` begins
+anew, `report` asks for the numbers, the end of stdin ends it.
+"""
+
+import json
+import re
+import selectors
+import socket
+import sys
+import time
+from array import array
+from typing import Any
+
+from benchmarks.frames import BINARY, CLOSE, PING, PONG, READ_BYTES, TEXT, Frames, connect, frame
+
+STAMP = re.compile(rb"\[S(\d{6}) (\d{10,20})\]")
+STAMP_BYTES = 40
+"""More than the longest stamp has."""
+
+ACK_BYTES, ACK_S = 32 * 1024, 0.04
+"""Output, or time, after which a viewer of the page's protocol acknowledges: as the page does."""
+
+
+class Viewer:
+    """One client of a server, of either protocol.
+
+    Attributes:
+        received: Bytes of output.
+        delays: Number and delay in nanoseconds of each stamp, one after the other.
+        staleness: Age of the newest stamp just before a newer one came, in nanoseconds.
+        hard, soft: Resets.
+    """
+
+    def __init__(self, line: socket.socket, *, page: bool, cols: int, rows: int) -> None:
+        """Say hello."""
+        self.line = line
+        self.page = page
+        self.frames = Frames()
+        self.received = self.messages = self.wire = 0
+        self.offset = self.acked = 0
+        self.acked_at = 0.0
+        self.hard = self.soft = 0
+        self.events: list[str] = []
+        self.is_open = True
+        self.has_output = False
+        self._tail = b""
+        self.clear()
+        if page:
+            hello = {"protocol": 1, "cols": cols, "rows": rows, "display": "session"}
+            self.send(TEXT, b"40" + json.dumps(hello).encode())
+        else:
+            hello = {"AuthToken": "", "columns": cols, "rows": rows}
+            self.send(BINARY, json.dumps(hello).encode())
+        line.setblocking(False)
+
+    def clear(self) -> None:
+        """Forget what was measured."""
+        self.delays, self.staleness = array("q"), array("q")
+        self.last, self.last_time = -1, 0
+        self.received = self.messages = self.wire = 0
+        self.hard = self.soft = 0
+
+    def send(self, opcode: int, payload: bytes) -> None:
+        """Send a frame."""
+        try:
+            self.line.sendall(frame(opcode, payload))
+        except OSError:
+            self.is_open = False
+
+    def read(self) -> bool:
+        """Take in what is there; False at the end."""
+        try:
+            data = self.line.recv(READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self.is_open = False
+            return False
+        now = time.monotonic_ns()
+        self.wire += len(data)
+        for opcode, begin, end in self.frames.feed(data):
+            self.messages += 1
+            if opcode == BINARY:
+                self._output(begin if self.page else begin + 1, end, begin, now)
+            elif opcode == TEXT:
+                self._say(self.frames.data[begin:end])
+            elif opcode == PING:
+                self.send(PONG, self.frames.data[begin:end])
+            elif opcode == CLOSE:
+                self.is_open = False
+                return False
+        return True
+
+    def ack(self, now: float) -> None:
+        """Acknowledge what has come, when it is time to."""
+        if (
+            self.page
+            and self.offset != self.acked
+            and (self.offset - self.acked >= ACK_BYTES or now - self.acked_at >= ACK_S)
+        ):
+            self.acked, self.acked_at = self.offset, now
+            self.send(TEXT, b'42["ack",%d]' % self.offset)
+
+    def _output(self, begin: int, end: int, kind: int, now: int) -> None:
+        data = self.frames.data
+        if not self.page and data[kind] != 0x30:
+            return  # title or preferences
+        self.received += end - begin
+        self.offset += end - begin
+        self.has_output = True
+        if self._tail:  # a stamp was cut
+            whole = self._tail + data[begin : min(end, begin + STAMP_BYTES)]
+            found = STAMP.match(whole)
+            if found:
+                self._note(int(found[1]), int(found[2]), now)
+            self._tail = b""
+        for found in STAMP.finditer(data, begin, end):
+            self._note(int(found[1]), int(found[2]), now)
+        cut = data.rfind(b"[S", max(begin, end - STAMP_BYTES), end)
+        if cut >= 0 and data.find(b"]", cut, end) < 0:
+            self._tail = data[cut:end]
+
+    def _note(self, number: int, sent: int, now: int) -> None:
+        if number <= self.last:
+            return
+        if self.last_time:
+            self.staleness.append(now - self.last_time)
+        self.last, self.last_time = number, sent
+        self.delays.append(number)
+        self.delays.append(now - sent)
+
+    def _say(self, text: bytes) -> None:
+        if not self.page:
+            return
+        if text == b"2":
+            self.send(TEXT, b"3")
+        elif text.startswith(b'451-["out",'):
+            self.offset = int(text[11 : text.index(b",", 11)])
+        elif text.startswith(b"42"):
+            name, *args = json.loads(text[2:])
+            if name == "reset":
+                self.offset = args[0]["offset"]
+                self.hard += args[0]["hard"]
+                self.soft += not args[0]["hard"]
+            elif name == "ping":
+                self.send(TEXT, b'42["pong",%s]' % json.dumps(args[0]).encode())
+            elif name == "joined":
+                self.offset = self.acked = args[0]["offset"]
+                self.events.append(name)
+            elif name in ("exit", "refused"):
+                self.events.append(text.decode())
+        elif text.startswith(b"44"):
+            self.events.append(text.decode())
+
+
+class Crowd:
+    """All viewers of this process."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        """Connect them, one after the other."""
+        self.selector = selectors.DefaultSelector()
+        self.viewers: list[Viewer] = []
+        self._all_at = 0.0
+        for headers in settings["viewers"]:
+            line = connect(
+                settings["host"],
+                settings["port"],
+                settings["path"],
+                headers,
+                receive_bytes=settings["receive_bytes"],
+                named_port=settings["named_port"],
+            )
+            viewer = Viewer(
+                line, page=settings["page"], cols=settings["cols"], rows=settings["rows"]
+            )
+            self.viewers.append(viewer)
+            self.selector.register(line, selectors.EVENT_READ, viewer)
+            self.turn(0)
+
+    def turn(self, timeout_s: float) -> bool:
+        """Read from everybody who has something; False when stdin has."""
+        stays = True
+        for key, _ in self.selector.select(timeout_s):
+            if key.data is None:
+                stays = False
+            elif not key.data.read():
+                self.selector.unregister(key.fileobj)
+            elif key.data.offset - key.data.acked >= ACK_BYTES:
+                key.data.ack(time.monotonic())
+        now = time.monotonic()
+        if now - self._all_at >= ACK_S:
+            self._all_at = now
+            for viewer in self.viewers:
+                if viewer.is_open:
+                    viewer.ack(now)
+        return stays
+
+    def report(self) -> dict[str, Any]:
+        """Return the numbers of every viewer."""
+        return {
+            "cpu_s": time.process_time(),
+            "viewers": [
+                {
+                    "open": v.is_open,
+                    "received": v.received,
+                    "messages": v.messages,
+                    "wire": v.wire,
+                    "hard": v.hard,
+                    "soft": v.soft,
+                    "events": v.events[-3:],
+                    "delays": v.delays.tolist(),
+                    "staleness": v.staleness.tolist(),
+                }
+                for v in self.viewers
+            ],
+        }
+
+
+def main() -> None:
+    """Serve the orders on stdin."""
+    crowd = Crowd(json.loads(sys.stdin.readline()))
+    until = time.monotonic() + 60
+    while not all(v.has_output or not v.is_open for v in crowd.viewers):
+        crowd.turn(0.1)
+        if time.monotonic() > until:
+            break
+    print(json.dumps(crowd.report()), flush=True)
+    crowd.selector.register(sys.stdin, selectors.EVENT_READ, None)
+    while True:
+        if crowd.turn(0.1):
+            continue
+        order = sys.stdin.readline().strip()
+        if order == "measure":
+            for viewer in crowd.viewers:
+                viewer.clear()
+            print(json.dumps({"cpu_s": time.process_time()}), flush=True)
+        elif order == "report":
+            print(json.dumps(crowd.report()), flush=True)
+        else:
+            break
+
+
+if __name__ == "__main__":
+    main()
