@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ttybridge import errors, model
-from ttybridge.arguments import SUBCOMMANDS
 from ttybridge.config import Config
 from ttybridge.options import options_of
+from ttybridge.subcommands import SUBCOMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

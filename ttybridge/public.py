@@ -14,7 +14,7 @@ from ttybridge.tokens import read_lines
 from ttybridge.tunnels.base import Context, Endpoint, Kind, Local, Tunnel, fault
 from ttybridge.tunnels.registry import names, third_party
 from ttybridge.tunnels.supervisor import Supervisor
-from ttybridge.web.server import Serving
+from ttybridge.web.serving import Serving
 
 if TYPE_CHECKING:
     from ttybridge.core.ngrok import NgrokSettings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ttybridge.config import Config
 from ttybridge.core.banner import SshLine, what
 from ttybridge.model import Mode
-from ttybridge.sessions.hub import Terminals
+from ttybridge.sessions.place import Terminals
 
 if TYPE_CHECKING:
     from ttybridge.ssh.companion import Companion

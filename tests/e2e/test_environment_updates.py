@@ -23,6 +23,7 @@ from ttybridge.core.ssh_keys import parse_entry
 from ttybridge.core.tmux import Target
 from ttybridge.model import DEFAULT_SIZE, ClientId, Role
 from ttybridge.sessions.hub import Hub
+from ttybridge.sessions.place import Place
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.ssh.companion import companion
 
@@ -141,7 +142,7 @@ async def test_new_windows_get_what_has_changed_and_running_shells_keep_theirs(
     tmux("kill-session", "-t", "=0")
     await terminals.update_environment({b"EMPTY": b"", b"LATER": None})
     client = ClientId("c1")
-    terminal = await terminals.open(client, Role.OWNER, DEFAULT_SIZE, "")
+    terminal = await terminals.open(client, Place(Role.OWNER, DEFAULT_SIZE))
     try:
         check(await pane_environment(tmux, "=0:"), environment)
         assert b"LATER" not in await pane_environment(tmux, new_window(tmux, home))
@@ -157,7 +158,7 @@ async def test_a_server_that_starts_later_has_what_has_changed(tmux: Tmux, home:
     await eventually(lambda: not tmux("ls", check=False), "the server ends")
     await terminals.update_environment(CHANGES)
     client = ClientId("c1")
-    terminal = await terminals.open(client, Role.OWNER, DEFAULT_SIZE, "")
+    terminal = await terminals.open(client, Place(Role.OWNER, DEFAULT_SIZE))
     try:
         check(await pane_environment(tmux, "=0:"), environment)
         check(await pane_environment(tmux, new_window(tmux, home)), environment)

@@ -89,7 +89,7 @@ def test_a_notebook_from_the_first_cell_to_the_next_kernel(
     assert "no option --prot. Did you mean --port?" in shown[2]
     assert "--ngrok-tcp has no effect without --ngrok" in shown[2]
     assert "ngrok needs an authtoken" in shown[3]  # and nobody could be asked
-    page = re.search(r"Link: (http://127\.0\.0\.1:\d+/)\?link=[\w-]{20,}\n", shown[4])
+    page = re.search(r"Link: (http://127\.0\.0\.1:\d+/)\?link=[\w.-]{20,}\n", shown[4])
     assert page, shown[4]
     assert "within 10 minutes" in shown[4]
     assert "Set last: NEW\nRemoved last: GOES\n" in shown[6]
@@ -104,7 +104,7 @@ def test_a_notebook_from_the_first_cell_to_the_next_kernel(
     assert "is not the name of a variable" in shown[14]
     assert "not sent" in shown[15]
     assert "It runs already, with other options: %ttybridge stop first" in shown[17]
-    assert re.fullmatch(re.escape(page[1]) + r"\?link=[\w-]{20,}\n", shown[18])
+    assert re.fullmatch(re.escape(page[1]) + r"\?link=[\w.-]{20,}\n", shown[18])
     assert f"Local: {page[1]}\n" in shown[19]
 
     # The kernel is gone, and the bridge is not.
@@ -188,7 +188,7 @@ def test_the_colab_example_runs_from_its_first_cell_to_its_last(
     assert len(frames) == len(asked) == 2
     for (_, script, _), (_, port, where, *_) in zip(asked, frames, strict=True):
         assert script == f"google.colab.kernel.proxyPort({port})"
-        assert re.fullmatch(r"/\?link=[\w-]{20,}", where)
+        assert re.fullmatch(r"/\?link=[\w.-]{20,}", where)
     assert "Set last: EXPERIMENT" in shown
     assert "status: 0" in shown
     assert re.search(r"Public: https://fake-\d+\.trycloudflare\.com \(cloudflared, open\)", shown)

@@ -106,7 +106,8 @@ async def test_a_link_through_ngrok_lets_one_browser_in_and_no_secret_out(
     bridge = start_bridge(
         "--ngrok", "--ssh", "--proxy", "6006", "-vv", "--label", "it", env=ngrok.env
     )
-    assert re.fullmatch(r"https://[\w-]+\.ngrok-free\.app/\?link=[\w-]{24}", bridge.link)
+    link = r"https://[\w-]+\.ngrok-free\.app/\?link=l\d+\.o\.\w+\.[\w-]{22}"
+    assert re.fullmatch(link, bridge.link)
     behind = Behind(bridge, ngrok.port)
     async with new_session() as session:
         # A chat looks at the link first.
@@ -128,7 +129,7 @@ async def test_a_link_through_ngrok_lets_one_browser_in_and_no_secret_out(
         assert [event[1]["reason"] for event in client.events if event[0] == "exit"] == ["closing"]
         await client.cut()
     printed = bridge.log + "".join(bridge.more)
-    ssh = re.search(r"ttybridge ssh '(https://\S+\?link=[\w-]+)'", printed)
+    ssh = re.search(r"ttybridge ssh '(https://\S+\?link=[\w.-]+)'", printed)
     assert ssh is not None
     assert f"https://{urlsplit(bridge.link).netloc}/proxy/6006/" in printed
     assert "within 10 minutes; it works once" in printed

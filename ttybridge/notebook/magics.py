@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ttybridge import __version__, arguments, launch, manual, settings
+from ttybridge import __version__, arguments, launch, manual, settings, subcommands
 from ttybridge.child import STOP_S
 from ttybridge.client.control import Control
 from ttybridge.client.status import Status
@@ -143,12 +143,12 @@ class Extension:
     def _start_or_show(self, given: Sequence[str]) -> None:
         parsed = arguments.parse(given)
         if parsed.help:
-            _say(words.HELP + "\n" + manual.help_text(arguments.BRIDGE))
+            _say(words.HELP + "\n" + manual.help_text(subcommands.BRIDGE))
             return
         if parsed.version:
             _say(f"ttybridge {__version__}")
             return
-        if parsed.subcommand is not arguments.BRIDGE:
+        if parsed.subcommand is not subcommands.BRIDGE:
             name = parsed.subcommand.name
             raise ConfigError([f"%ttybridge has no {name}: run !ttybridge {name} instead."])
         if not given and (found := self._find()) is not None:
