@@ -1,6 +1,6 @@
 /** The words for every way in which a session can end or not begin, and for a role that changes. Pure. */
 
-import type { Exit, Refusal, RoleChange } from "./protocol.ts";
+import type { Exit, Refusal, Role, RoleChange } from "./protocol.ts";
 
 export interface Ending {
   readonly title: string;
@@ -22,8 +22,8 @@ function ending(title: string, text: string, action: string | undefined): Ending
   return action === undefined ? { title, text } : { title, text, action };
 }
 
-/** Returns what to say about the end of the pty. */
-export function endingOf(exit: Exit): Ending {
+/** Returns what to say about the end of the pty to somebody with a role. */
+export function endingOf(exit: Exit, role: Role): Ending {
   const again = exit.restart ? "Start a new session" : undefined;
   const text = exit.message;
   switch (exit.reason) {
@@ -35,14 +35,14 @@ export function endingOf(exit: Exit): Ending {
       return ending(
         "Taken over",
         text || "Another connection has taken the session over.",
-        exit.restart ? "Take it back" : undefined,
+        exit.restart ? (role === "viewer" ? "Watch again" : "Take it back") : undefined,
       );
     case "server-exited":
       return ending("tmux has ended", text || "The tmux server is gone, and its sessions with it.", again);
     case "killed":
       return ending("Terminal closed", text || `This tab's terminal was ended from outside. ${signalWords(exit)}`.trim(), again);
     case "removed":
-      return ending("Access ended", text || "You were removed from this session.", "Sign in");
+      return ending("Access ended", text || "You were removed from this session.", undefined);
     case "closing":
       return ending("The bridge has stopped", "This page comes back by itself when the bridge runs again.", "Reconnect now");
   }
@@ -88,7 +88,10 @@ export const FORBIDDEN: Ending = {
 };
 
 /** Returns what to say when the role is another one now. */
-export function roleWords({ role, by }: RoleChange): string {
+export function roleWords(change: RoleChange): string {
+  const { role } = change;
+  // "an owner", "the owner": words, and not a name, which stays as it is.
+  const by = change.by.replace(/^(an? |the )/, (article) => article.charAt(0).toUpperCase() + article.slice(1));
   switch (role) {
     case "owner":
       return by === "" ? "You are an owner now." : `${by} made you an owner.`;

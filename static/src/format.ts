@@ -31,7 +31,28 @@ export function byteCount(bytes: number): string {
 /** Returns how much time is left until `endsAt` (seconds since 1970) in words. */
 export function timeLeft(endsAt: number, now: number): string {
   const left = endsAt - now;
-  return left <= 0 ? "expired" : `${duration(left)} left`;
+  return left <= 0 ? "expired" : `${roundedUp(left)} left`;
+}
+
+/** Returns a duration as `duration` does, but never less than it is. */
+function roundedUp(seconds: number): string {
+  if (seconds <= 59) return `${Math.ceil(seconds)} s`;
+  if (seconds <= 59 * 60) return `${Math.ceil(seconds / 60)} min`;
+  if (seconds <= 23 * 3600) return `${Math.ceil(seconds / 3600)} h`;
+  return counted(Math.ceil(seconds / 86_400), "day");
+}
+
+/** Returns a time to come, as the clock here shows it: `today 19:26`, `tomorrow 07:05`, `3 December 19:26`. */
+export function moment(at: number, now: number): string {
+  const time = new Date(at * 1000);
+  const today = new Date(now * 1000);
+  const inDays = (days: number): string =>
+    new Date(today.getFullYear(), today.getMonth(), today.getDate() + days).toDateString();
+  const clockTime = time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const on = time.toDateString();
+  if (on === inDays(0)) return `today ${clockTime}`;
+  if (on === inDays(1)) return `tomorrow ${clockTime}`;
+  return `${time.toLocaleDateString("en-GB", { day: "numeric", month: "long" })} ${clockTime}`;
 }
 
 /** Returns `count` with its noun: `1 use`, `3 uses`. */

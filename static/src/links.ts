@@ -1,7 +1,7 @@
 /** Links as the server tells of them, checked; their words. Pure. */
 
 import { amount, isCount, isKey, isRecord, listOf, oneOf, plainText } from "./checks.ts";
-import { counted, duration, timeLeft } from "./format.ts";
+import { counted, moment, timeLeft } from "./format.ts";
 import { MAX_NAME, type Role, ROLES } from "./protocol.ts";
 
 /** Longest link that is shown; a QR code holds about 2300 bytes. */
@@ -28,8 +28,14 @@ export interface NewLink {
   readonly uses: number | null;
 }
 
+/** Reads the answer to `api/links`, which has the oldest first; returns the newest first. */
 export function parseLinks(value: unknown): SharedLink[] {
-  return listOf(isRecord(value) ? value["links"] : undefined, parseLink, 1000);
+  return listOf(isRecord(value) ? value["links"] : undefined, parseLink, 1000).reverse();
+}
+
+/** Tells whether a link opens nothing any more, and nobody is here by it. */
+export function isSpent(link: SharedLink, now: number): boolean {
+  return (link.uses === 0 || link.endsAt <= now) && link.people.length === 0;
 }
 
 function parseLink(value: unknown): SharedLink | undefined {
@@ -78,7 +84,8 @@ function addressOf(text: unknown): URL | undefined {
   }
 }
 
-function isLoopback(url: URL): boolean {
+/** Tells whether an address leads to the machine that opens it. */
+export function isLoopback(url: URL): boolean {
   return url.hostname === "localhost" || url.hostname === "[::1]" || url.hostname.startsWith("127.");
 }
 
@@ -89,7 +96,7 @@ const ROLE_NOUNS: Record<Role, string> = { viewer: "To watch", editor: "To type"
 export function newLinkWords(link: Pick<NewLink, "role" | "name" | "endsAt" | "uses">, now: number): string {
   const who = link.name !== "" ? link.name : link.uses === 1 ? "Whoever opens it first" : "Whoever opens it";
   const how = link.uses === 1 ? "in one browser" : link.uses === null ? "in any number of browsers" : `in ${link.uses} browsers`;
-  return `${who} may ${ROLE_DEEDS[link.role]}. It opens ${how}, for ${duration(Math.max(0, link.endsAt - now + 30))}.`;
+  return `${who} may ${ROLE_DEEDS[link.role]}, ${how}, until ${moment(link.endsAt, now)}.`;
 }
 
 /** Returns the two lines about a link in the list. */

@@ -40,6 +40,7 @@ const fallbackFontSize = defaultFontSize(innerWidth);
 let fontSize = rememberedFontSize() ?? fallbackFontSize;
 let isLeaving = false;
 let present: People | undefined;
+let ownRole: Role = "viewer";
 
 const settings = new Settings({
   theme: (choice) => chooseTheme(choice),
@@ -114,7 +115,10 @@ const session: Session = new Session(page, view.ownSize, settings, {
   write: (data, parsed) => view.write(data, parsed),
   reset: (hard) => view.reset(hard),
   joined: (joined) => showJoined(joined),
-  waiting: () => panel.show(AT_THE_DOOR, () => {}),
+  waiting: () => {
+    closeDialogs();
+    panel.show(AT_THE_DOOR, () => {});
+  },
   role: (change) => {
     showRole(change.role);
     toast(roleWords(change), { group: "role" });
@@ -129,9 +133,8 @@ const session: Session = new Session(page, view.ownSize, settings, {
   ptySize: (size) => view.setPtySize(size),
   ended: (exit) => {
     view.showLastScreen();
-    // What let this page in is void: only a fresh page can be let in another way.
-    const again = exit.reason === "removed" ? () => location.reload() : () => session.restart();
-    end("ended", "Ended", endingOf(exit), again);
+    document.documentElement.dataset["ending"] = exit.reason;
+    end("ended", "Ended", endingOf(exit, ownRole), () => session.restart());
     if (exit.reason === "closing") whenBack(page, () => panel.isOpen, () => session.restart());
   },
   notice: (notice) => toast(notice.text, { isWarning: notice.level === "warning" }),
@@ -148,15 +151,21 @@ const session: Session = new Session(page, view.ownSize, settings, {
 
 function end(state: "ended" | "refused" | "signed-out", words: string, ending: Ending, again: () => void): void {
   status.show({ state, words });
-  people.ended();
-  for (const dialog of [share, recordings]) dialog.close();
+  closeDialogs();
   panel.show(ending, () => {
     again();
     view.terminal.focus();
   });
 }
 
+/** What has to do with the others cannot be used any more, or not yet. */
+function closeDialogs(): void {
+  people.ended();
+  for (const dialog of [share, recordings]) dialog.close();
+}
+
 function showJoined(joined: Joined): void {
+  delete document.documentElement.dataset["ending"];
   view.setMode(joined.mode);
   view.setFollows(joined.follows);
   byId("title").textContent = joined.title || joined.session || "Terminal";
@@ -169,6 +178,7 @@ function showJoined(joined: Joined): void {
 
 /** Puts what a role may do into effect, at once. */
 function showRole(role: Role): void {
+  ownRole = role;
   view.terminal.options.disableStdin = role === "viewer";
   document.documentElement.dataset["role"] = role;
   byId("role").textContent = role === "viewer" ? "View only" : role;

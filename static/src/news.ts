@@ -1,12 +1,15 @@
 /** Tells of what happens among the people, one line at a time: who comes and goes, who asks, who waits. */
 
-import { addChanges, type Changes, changesOf, changeWords, headcount, nameOf, type People } from "./peopledata.ts";
+import { addChanges, type Changes, changesOf, changeWords, headcount, isSame, nameOf, type People, type Person } from "./peopledata.ts";
 import type { Role } from "./protocol.ts";
 import { mayAdmit, mayGive } from "./rights.ts";
 import { dropToasts, toast } from "./toast.ts";
 
-/** How long comings and goings are gathered before they are told, in milliseconds. */
+/** How long comings are gathered before they are told, in milliseconds. */
 const GATHER_MS = 1_200;
+
+/** How long it takes until who left counts as gone, in milliseconds: a page that is loaded again is back sooner. */
+const GONE_AFTER_MS = 3_000;
 
 /** With more people than this, those who only watch are told nothing. */
 const LARGE_AUDIENCE = 20;
@@ -23,6 +26,8 @@ export interface NewsHandlers {
 export class News {
   #before: People | undefined;
   #untold = NOTHING;
+  /** When those who left were missed first, by id. */
+  readonly #missedAt = new Map<string, number>();
   #timer: number | undefined;
   #askedBefore = "";
   #waitedBefore = "";
@@ -33,6 +38,7 @@ export class News {
   restart(): void {
     this.#before = undefined;
     this.#untold = NOTHING;
+    this.#missedAt.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#askedBefore = this.#waitedBefore = "";
@@ -49,13 +55,30 @@ export class News {
   #gather(changes: Changes, people: People, role: Role): void {
     if (role === "viewer" && headcount(people) > LARGE_AUDIENCE) return;
     this.#untold = addChanges(this.#untold, changes);
+    for (const { id } of changes.left) this.#missedAt.set(id, performance.now());
+    this.#tellSoon();
+  }
+
+  #tellSoon(): void {
     if (this.#timer !== undefined || changeWords(this.#untold) === "") return;
     this.#timer = window.setTimeout(() => {
       this.#timer = undefined;
-      const words = changeWords(this.#untold);
-      this.#untold = NOTHING;
-      if (words !== "") toast(words, { group: "people", isQuiet: true });
+      this.#tell();
+      this.#tellSoon();
     }, GATHER_MS);
+  }
+
+  #tell(): void {
+    const { came, left } = this.#untold;
+    const now = performance.now();
+    const isGone = ({ id }: Person): boolean => now - (this.#missedAt.get(id) ?? 0) >= GONE_AFTER_MS;
+    const present = this.#before?.here ?? [];
+    const isBack = (one: Person): boolean => one.name !== "" && present.some((other) => isSame(one, other));
+    const words = changeWords({ came, left: left.filter((one) => isGone(one) && !isBack(one)) });
+    this.#untold = { came: [], left: left.filter((one) => !isGone(one)) };
+    const missed = new Set(this.#untold.left.map(({ id }) => id));
+    for (const id of this.#missedAt.keys()) if (!missed.has(id)) this.#missedAt.delete(id);
+    if (words !== "") toast(words, { group: "people", isQuiet: true });
   }
 
   #showHands(people: People, ownId: string, role: Role): void {

@@ -56,7 +56,7 @@ export class PeopleView {
       admit: (who) => void this.#act(who, "admit"),
       list: () => this.open(),
     });
-    onPress("people-open", () => this.open());
+    for (const id of ["people-open", "locked"]) onPress(id, () => this.open());
     onPress("people-share", () => handlers.share());
     onPress("people-recordings", () => handlers.recordings());
     this.#hand.addEventListener("click", () => {
@@ -124,6 +124,7 @@ export class PeopleView {
     this.#showButton(people);
     this.#approve.checked = people.approve;
     this.#locked.checked = people.locked;
+    byId("locked").hidden = !people.locked || !mayAdmit(this.#role);
     if (this.#dialog.open) this.#renderList(people);
   }
 

@@ -81,10 +81,15 @@ export function headcount(people: People): number {
   return typing.length + Math.max(people.watching, watching.length);
 }
 
-/** Returns what to call a person; ids such as `c7` become a number that tells guests apart. */
+/** Returns what to call a person; who has no name is told apart by the id, as on the command line. */
 export function nameOf(person: Pick<Person, "id" | "name" | "role">): string {
   if (person.name !== "") return person.name;
-  return `${person.role === "owner" ? "Owner" : "Guest"} ${person.id.replace(/^\D+/, "")}`.trim();
+  return `${person.role === "owner" ? "Owner" : "Guest"} ${person.id}`;
+}
+
+/** Returns what stands for a person on the round sign: up to two letters of the name, else the number of the id. */
+export function signOf({ id, name }: Pick<Person, "id" | "name">): string {
+  return name === "" ? id.replace(/^\D+/, "").slice(-3) || "?" : initials(name);
 }
 
 /** Returns up to two letters that stand for a name. */
@@ -112,29 +117,44 @@ export interface Changes {
   readonly left: readonly Person[];
 }
 
-/** Returns who came and who left between two states; this tab's own person does neither. */
+/**
+ * Returns who came and who left between two states; this tab's own person does neither.
+ *
+ * Viewers see only those who type: to them, somebody who is a viewer now seems to be gone, and the other way round.
+ */
 export function changesOf(before: People, after: People, ownId: string): Changes {
+  const isViewer = (people: People): boolean => people.here.find(({ id }) => id === ownId)?.role === "viewer";
+  if (isViewer(before) !== isViewer(after)) return { came: [], left: [] };
   const present = (people: People): Map<string, Person> =>
     new Map(
       people.here.filter((one) => one.state !== "waiting" && one.id !== ownId).map((one) => [one.id, one] as const),
     );
   const old = present(before);
   const now = present(after);
-  return {
-    came: [...now.values()].filter((one) => !old.has(one.id)),
-    left: [...old.values()].filter((one) => !now.has(one.id)),
-  };
+  const came = [...now.values()].filter((one) => !old.has(one.id));
+  const left = [...old.values()].filter((one) => !now.has(one.id));
+  if (!isViewer(after)) return { came, left };
+  const more = after.watching - before.watching;
+  return { came: more < 0 ? [] : came, left: more > 0 ? [] : left };
 }
 
-/** Adds changes to those that were not told yet; who came and left again is not told at all. */
+/** Tells whether two rows are one person who loaded the page again, as far as can be seen. */
+export function isSame(one: Person, other: Person): boolean {
+  if (one.name !== other.name || one.via !== other.via) return false;
+  return one.name !== "" || (one.role === other.role && one.address === other.address);
+}
+
+/** Adds changes to those that were not told yet; who came and left again, or left and came, is not told at all. */
 export function addChanges(untold: Changes, more: Changes): Changes {
-  const isIn = (list: readonly Person[]) => (one: Person): boolean => list.some(({ id }) => id === one.id);
-  const without = (list: readonly Person[], other: readonly Person[]): Person[] =>
-    list.filter((one) => !isIn(other)(one));
-  return {
-    came: [...without(untold.came, more.left), ...without(more.came, untold.left)],
-    left: [...without(untold.left, more.came), ...without(more.left, untold.came)],
-  };
+  const came = [...untold.came, ...more.came];
+  const left: Person[] = [];
+  for (const one of [...untold.left, ...more.left]) {
+    const sameId = came.findIndex(({ id }) => id === one.id);
+    const place = sameId >= 0 ? sameId : came.findIndex((other) => isSame(one, other));
+    if (place >= 0) came.splice(place, 1);
+    else left.push(one);
+  }
+  return { came, left };
 }
 
 /** Returns the line that tells of changes; empty when there is nothing to tell. */

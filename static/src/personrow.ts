@@ -2,7 +2,7 @@
 
 import { make, makeButton, setText } from "./dom.ts";
 import { duration } from "./format.ts";
-import { initials, nameOf, type Person, type Way } from "./peopledata.ts";
+import { nameOf, type Person, signOf, type Way } from "./peopledata.ts";
 import type { Role } from "./protocol.ts";
 import { type Deed, deedsFor } from "./rights.ts";
 
@@ -69,7 +69,7 @@ export class PersonRow {
   show(person: Person, ownId: string, ownRole: Role, now: number, laterS: number): void {
     const name = nameOf(person);
     const isOwn = person.id === ownId;
-    setText(this.#sign, initials(name));
+    setText(this.#sign, signOf(person));
     this.#sign.dataset["colour"] = String(colourOf(name));
     setText(this.#name, name);
     this.#you.hidden = !isOwn;

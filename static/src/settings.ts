@@ -21,7 +21,7 @@ export interface SettingsHandlers {
 
 const DISPLAY_HELP: Record<Display, string> = {
   auto: "The session's while others shape it, else this screen's.",
-  own: "The session's window may become as small as this one.",
+  own: "Shapes the session's window; who is on Automatic sees it scaled.",
   session: "All of it is shown, as large as fits.",
 };
 

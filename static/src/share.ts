@@ -2,7 +2,8 @@
 
 import { type Api, ApiError } from "./api.ts";
 import { byId, make, makeButton, onPress, setText, wireDialog } from "./dom.ts";
-import { linkWords, newLinkWords, parseLinks, parseNewLink, type SharedLink } from "./links.ts";
+import { counted } from "./format.ts";
+import { isLoopback, isSpent, linkWords, newLinkWords, parseLinks, parseNewLink, type SharedLink } from "./links.ts";
 import { copyText } from "./osc52.ts";
 import { say } from "./people.ts";
 import type { Role } from "./protocol.ts";
@@ -30,6 +31,9 @@ export class ShareView {
   #timer: number | undefined;
   #soon: number | undefined;
   #isMaking = false;
+  /** The link that has been asked about: the next press revokes it. */
+  #sure = "";
+  #isDrawing = false;
 
   constructor(
     private readonly api: Api,
@@ -38,6 +42,7 @@ export class ShareView {
   ) {
     this.#dialog = wireDialog("share", () => {
       clearInterval(this.#timer);
+      this.#sure = "";
       // A link gives access: it does not stay on the screen.
       this.#showForm();
       handlers.closed();
@@ -147,7 +152,10 @@ export class ShareView {
     this.#link.value = link.address;
     setText(byId("share-result-title"), link.name === "" ? "The link is ready" : `The link for ${link.name} is ready`);
     setText(byId("share-result-text"), newLinkWords(link, Date.now() / 1000));
-    drawQr(byId("share-qr"), link.address, "QR code of the link");
+    const isForHere = isLoopback(new URL(link.address));
+    byId("share-here").hidden = !isForHere;
+    byId("share-qr").hidden = isForHere;
+    if (!isForHere) drawQr(byId("share-qr"), link.address, "QR code of the link");
     byId("share-result-title").focus();
     byId<HTMLInputElement>("share-name").value = "";
     if (this.#role === "owner") await this.#refresh();
@@ -169,13 +177,22 @@ export class ShareView {
       return; // Asked for again soon; what there is stays.
     }
     const now = Date.now() / 1000;
-    const rows = links.map((link) => this.#row(link, now));
+    const spent = links.filter((link) => isSpent(link, now));
+    const good = links.filter((link) => !spent.includes(link));
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["link"] : undefined;
+    this.#isDrawing = true;
+    const rows = good.map((link) => this.#row(link, now));
+    const spentRows = spent.map((link) => this.#row(link, now));
     byId("links-list").replaceChildren(...rows);
+    byId("links-spent-list").replaceChildren(...spentRows);
+    setText(byId("links-spent-title"), counted(spent.length, "used-up link"));
+    byId("links-spent").hidden = spent.length === 0;
     byId("links-none").hidden = links.length > 0;
     if (focused !== undefined) {
-      rows.map((row) => row.querySelector<HTMLElement>("button")).find((one) => one?.dataset["link"] === focused)?.focus();
+      const buttons = [...rows, ...spentRows].map((row) => row.querySelector<HTMLElement>("button"));
+      buttons.find((one) => one?.dataset["link"] === focused)?.focus();
     }
+    this.#isDrawing = false;
   }
 
   #row(link: SharedLink, now: number): HTMLLIElement {
@@ -183,15 +200,33 @@ export class ShareView {
     const words = make("div", "plain-words");
     const [title, details] = linkWords(link, this.handlers.namesOf(link.people), now);
     words.append(make("span", "plain-title", title), make("span", "soft", details));
-    const button = makeButton("Revoke", "small danger", () => void this.#revoke(link.id));
+    const button = makeButton("", "small danger", () => {
+      // Somebody is here by it: they would lose the session at once.
+      if (link.people.length === 0 || this.#sure === link.id) return void this.#revoke(link.id);
+      this.#sure = link.id;
+      label();
+    });
+    const label = (): void => {
+      const isAsked = this.#sure === link.id;
+      button.classList.toggle("sure", isAsked);
+      setText(button, isAsked ? "Really revoke?" : "Revoke");
+      button.setAttribute("aria-label", `${isAsked ? "Really revoke" : "Revoke"}: ${title}`);
+    };
+    label();
+    button.addEventListener("blur", () => {
+      // A list that is drawn anew takes the focus away for a moment.
+      if (this.#isDrawing) return;
+      if (this.#sure === link.id) this.#sure = "";
+      label();
+    });
     button.dataset["link"] = link.id;
-    button.setAttribute("aria-label", `Revoke: ${title}`);
     button.title = "Ends the link and the connections of those who came by it";
     row.append(words, button);
     return row;
   }
 
   async #revoke(id: string): Promise<void> {
+    this.#sure = "";
     if (!(await say(this.api.post("revoke", { link: id })))) return;
     await this.#refresh();
     byId("links-title").focus();

@@ -7,7 +7,7 @@
  */
 
 /** Bytes parsed since the last acknowledgement that make one due; the protocol wants one every 64 KiB. */
-export const ACK_EVERY_BYTES = 32 * 1024;
+export const ACK_EVERY_BYTES = 16 * 1024;
 
 /** Says until where the stream is parsed once the terminal has worked through a chunk. */
 export interface Mark {

@@ -23,6 +23,9 @@ const RENDERER_WAIT_MS = 250;
 /** Room that xterm.js keeps for its scroll bar, in CSS pixels; none without lines above the screen. */
 const SCROLL_BAR_PX = 14;
 
+/** Room for the frame around a scaled window at each side, in CSS pixels: see terminal.css. */
+const FRAME_PX = 4;
+
 /** CAN leaves an escape sequence that was cut off; as a byte, so that half a UTF-8 character goes, too. */
 const END_SEQUENCE = new Uint8Array([0x18]);
 /** The same, then ESC c: resets everything. */
@@ -250,7 +253,8 @@ export class TerminalView {
   /** Draws a window as large as all of it can be seen, in the middle. */
   #scaleTo({ cols, rows }: WindowSize): void {
     const { terminal, box } = this;
-    const room = this.#room();
+    const all = this.#room();
+    const room = { width: all.width - 2 * FRAME_PX, height: all.height - 2 * FRAME_PX };
     const key = [cols, rows, room.width, room.height, devicePixelRatio, box.dataset["renderer"]].join(" ");
     if (key === this.#scaledFor || room.width <= 0 || room.height <= 0) return;
     box.classList.add("scaled");
@@ -261,7 +265,7 @@ export class TerminalView {
     this.#scaledFor = key;
     this.#scale = fit.scale;
     const drawn = this.#drawn();
-    const margin = (free: number, taken: number): string => `${Math.max(0, Math.floor((free - taken * fit.scale) / 2))}px`;
+    const margin = (free: number, taken: number): string => `${FRAME_PX + Math.max(0, Math.floor((free - taken * fit.scale) / 2))}px`;
     box.style.setProperty("--screen-left", margin(room.width, drawn.width));
     box.style.setProperty("--screen-top", margin(room.height, drawn.height));
     box.style.setProperty("--screen-scale", fit.scale === 1 ? "none" : `scale(${fit.scale})`);

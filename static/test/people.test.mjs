@@ -12,6 +12,7 @@ import {
   nameOf,
   parsePeople,
   parsePerson,
+  signOf,
 } from "../src/peopledata.ts";
 import { detailsOf } from "../src/personrow.ts";
 import { deedsFor, mayAdmit, mayGive, mayRecord, shareable } from "../src/rights.ts";
@@ -54,9 +55,10 @@ test("viewers count once, whether they are listed or not, and who waits does not
   assert.equal(headcount({ ...people, watching: 0 }), 2);
 });
 
-test("who has no name gets one that tells guests apart", () => {
-  assert.equal(nameOf({ id: "c12", name: "", role: "viewer" }), "Guest 12");
-  assert.equal(nameOf({ id: "c1", name: "", role: "owner" }), "Owner 1");
+test("who has no name is called and signed by the id", () => {
+  assert.equal(nameOf({ id: "c12", name: "", role: "viewer" }), "Guest c12");
+  assert.equal(nameOf({ id: "c1", name: "", role: "owner" }), "Owner c1");
+  assert.deepEqual([signOf({ id: "c12", name: "" }), signOf({ id: "c1", name: "Ada" })], ["12", "A"]);
   assert.equal(initials("Grace Brewster Hopper"), "GH");
   assert.equal(initials("😀"), "😀");
 });
@@ -82,6 +84,34 @@ test("who came and went before it was told is not told", () => {
   const left = { came: [], left: [row("c1")] };
   assert.equal(changeWords(addChanges(addChanges(nothing, came), left)), "C2 joined");
   assert.equal(changeWords(addChanges(addChanges(nothing, left), { came: [row("c1")], left: [] })), "");
+});
+
+test("who loads the page again is not told, and of two with one name the other is", () => {
+  const nothing = { came: [], left: [] };
+  const ada = (id, more) => row(id, { name: "Ada", ...more });
+  const told = (...changes) => changeWords(changes.reduce(addChanges, nothing));
+  const left = { came: [], left: [ada("c1")] };
+  assert.equal(told(left, { came: [ada("c8", { role: "viewer" })], left: [] }), "");
+  assert.equal(told({ came: [ada("c8")], left: [] }, left), "");
+  assert.equal(told(left, { came: [ada("c8", { via: "ssh" })], left: [] }), "Ada joined, Ada left");
+  assert.equal(told(left, { came: [ada("c8"), ada("c9")], left: [] }), "Ada joined");
+  const guest = (id, more) => row(id, { name: "", ...more });
+  assert.equal(told({ came: [], left: [guest("c1")] }, { came: [guest("c2")], left: [] }), "");
+  assert.equal(told({ came: [], left: [guest("c1")] }, { came: [guest("c2", { address: "9" })], left: [] }), "Guest c2 joined, Guest c1 left");
+});
+
+test("to viewers, who gets or loses the keyboard has neither come nor gone", () => {
+  const me = row("me", { role: "viewer" });
+  const small = { ...all(me, row("c1")), watching: 3 };
+  const large = { ...all(me, row("c1"), row("c2")), watching: 2 };
+  const ids = ({ came, left }) => [came, left].map((list) => list.map(({ id }) => id).join());
+  assert.deepEqual(ids(changesOf(small, large, "me")), ["", ""]);
+  assert.deepEqual(ids(changesOf(large, small, "me")), ["", ""]);
+  assert.deepEqual(ids(changesOf(small, { ...large, watching: 3 }, "me")), ["c2", ""]);
+  assert.deepEqual(ids(changesOf({ ...large, watching: 3 }, small, "me")), ["", "c2"]);
+  // Who is given the keyboard sees everybody at once.
+  const all2 = all(row("me"), row("c1"), row("c5", { role: "viewer" }), row("c6", { role: "viewer" }));
+  assert.deepEqual(ids(changesOf(small, all2, "me")), ["", ""]);
 });
 
 test("one line tells of any number of people", () => {

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sentenceOf } from "../src/api.ts";
-import { byteCount, clock, duration } from "../src/format.ts";
-import { linkWords, newLinkWords, parseLinks, parseNewLink, shareAddress } from "../src/links.ts";
+import { byteCount, clock, duration, moment, timeLeft } from "../src/format.ts";
+import { isSpent, linkWords, newLinkWords, parseLinks, parseNewLink, shareAddress } from "../src/links.ts";
 import { modulesOf, pathOf } from "../src/qr.ts";
 import { fileAddress, parseRecordings, playerAddress, recordingWords } from "../src/recordings.ts";
 
@@ -22,8 +22,8 @@ test("a new link needs an id, a role and an address", () => {
   const answer = { id: "l1", url: "https://b.example/?link=a", query: "?link=a", role: "viewer", name: "", endsAt: 90000, uses: 1 };
   assert.equal(parseNewLink(answer, PAGE).address, "https://b.example/?link=a");
   for (const fault of [{ id: 1 }, { role: "x" }, { url: 5, query: 5 }]) assert.equal(parseNewLink({ ...answer, ...fault }, PAGE), undefined);
-  assert.equal(newLinkWords(parseNewLink(answer, PAGE), 90000 - 8 * 3600), "Whoever opens it first may watch. It opens in one browser, for 8 h.");
-  assert.equal(newLinkWords({ role: "editor", name: "Ada", uses: null, endsAt: 86400 * 7 }, 1), "Ada may type. It opens in any number of browsers, for 7 days.");
+  assert.equal(newLinkWords(parseNewLink(answer, PAGE), 90000 - 8 * 3600), `Whoever opens it first may watch, in one browser, until ${moment(90000, 90000 - 8 * 3600)}.`);
+  assert.equal(newLinkWords({ role: "editor", name: "Ada", uses: null, endsAt: 86400 * 7 }, 1), `Ada may type, in any number of browsers, until ${moment(86400 * 7, 1)}.`);
 });
 
 test("links are listed with what is left of them", () => {
@@ -34,10 +34,11 @@ test("links are listed with what is left of them", () => {
     { id: "l4", role: "root" }, 5,
   ] });
   assert.deepEqual(links.map((link) => linkWords(link, link.people, 400)), [
-    ["To watch", "1 h left · not opened yet"],
-    ["To type, for Ada", "used up · opened once · here: c1"],
     ["To watch", "expired · 3 uses · opened 2 times"],
+    ["To type, for Ada", "used up · opened once · here: c1"],
+    ["To watch", "1 h left · not opened yet"],
   ]);
+  assert.deepEqual(links.map((link) => isSpent(link, 400)), [true, false, false]);
   assert.deepEqual(parseLinks({}), []);
 });
 
@@ -60,6 +61,12 @@ test("a refusal is shown as the server's sentence and what to do", () => {
 
 test("times and sizes are short", () => {
   assert.deepEqual([0, 59.9, 60, 3600, 86400, 172800].map(duration), ["0 s", "59 s", "1 min", "1 h", "1 day", "2 days"]);
+  assert.deepEqual([0.4, 61, 86399.2, 86400, 7 * 86400 - 1, 0].map((left) => timeLeft(left, 0)),
+    ["1 s left", "2 min left", "1 day left", "1 day left", "7 days left", "expired"]);
+  const at = (...parts) => new Date(...parts).getTime() / 1000;
+  const now = at(2026, 10, 30, 19, 26);
+  assert.deepEqual([at(2026, 10, 30, 23, 5), at(2026, 11, 1, 19, 26), at(2026, 11, 7, 0, 7)].map((time) => moment(time, now)),
+    ["today 23:05", "tomorrow 19:26", "7 December 00:07"]);
   assert.deepEqual([0, 61, 3723, -4].map(clock), ["0:00", "1:01", "1:02:03", "0:00"]);
   assert.deepEqual([0, 999, 1000, 9_960, 999_600, 12e9].map(byteCount), ["0 B", "999 B", "1.0 KB", "10 KB", "1.0 MB", "12 GB"]);
 });

@@ -80,16 +80,18 @@ test("waits double from half a second to fifteen, with up to half taken off", ()
 test("every end has words, and a button where one can go on", () => {
   const exit = { exitCode: 3, signal: 0, message: "", restart: true };
   const actions = { exited: "Start a new session", detached: "Attach again", "taken-over": "Take it back",
-    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now", removed: "Sign in" };
+    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now", removed: undefined };
   for (const [reason, action] of Object.entries(actions)) {
-    const ending = endingOf({ ...exit, reason });
+    const ending = endingOf({ ...exit, reason }, "owner");
     assert.ok(ending.title && ending.text, reason);
     assert.equal(ending.action, action);
   }
-  assert.match(endingOf({ ...exit, reason: "exited" }).text, /3/);
-  assert.match(endingOf({ ...exit, reason: "exited", signal: 9 }).text, /signal 9/);
-  assert.equal(endingOf({ ...exit, reason: "exited", restart: false }).action, undefined);
-  assert.equal(endingOf({ ...exit, reason: "exited", message: "Bye." }).text, "Bye.");
+  const exited = (more) => endingOf({ ...exit, reason: "exited", ...more }, "owner");
+  assert.match(exited({}).text, /3/);
+  assert.match(exited({ signal: 9 }).text, /signal 9/);
+  assert.equal(exited({ restart: false }).action, undefined);
+  assert.equal(exited({ message: "Bye." }).text, "Bye.");
+  assert.equal(endingOf({ ...exit, reason: "taken-over" }, "viewer").action, "Watch again");
   for (const code of ["full", "no-session", "bad-request", "unavailable", "locked", "refused", "removed"]) {
     assert.ok(endingOfRefusal({ code, hint: "" }).text, code);
   }
@@ -102,6 +104,9 @@ test("who is refused may try again, and who was removed may not", () => {
 
 test("a change of role says who made it, where that is known", () => {
   assert.equal(roleWords({ role: "editor", by: "Ada" }), "Ada gave you the keyboard.");
+  assert.equal(roleWords({ role: "editor", by: "an owner" }), "An owner gave you the keyboard.");
+  assert.equal(roleWords({ role: "viewer", by: "the owner" }), "The owner took the keyboard back.");
+  assert.equal(roleWords({ role: "viewer", by: "anna" }), "anna took the keyboard back.");
   assert.equal(roleWords({ role: "viewer", by: "" }), "The keyboard was taken back.");
 });
 

@@ -1,11 +1,13 @@
 """Several people in one session: links, the keyboard that moves, the door, the recording."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import StartBridge, Tmux, wait_until
+from tests.ngrok import install_fake_ngrok
 from tests.page.conftest import NewContext, NewTab
 from tests.page.qr import read_qr
 from tests.page.tab import Tab
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
+
+
+FOR_PEOPLE_INSIDE = ("#people-open", "#share-open", "#recordings-open", "#hand", "#touchbar")
+
+TOLD = """new MutationObserver((changes) => {
+  for (const { addedNodes } of changes) for (const node of addedNodes) {
+    if (node.classList?.contains("toast")) (window.told ??= []).push(node.innerText);
+  }
+}).observe(document, { childList: true, subtree: true });"""
+"""Keeps what all messages have said, in `window.told`."""
 
 
 def row(tab: Tab, name: str) -> "Locator":
@@ -61,7 +73,12 @@ def drawn_modules(tab: Tab) -> list[list[bool]]:
     return modules
 
 
-def test_a_link_made_in_the_page_opens_for_whom_it_says_and_its_code_is_the_link(
+def check_nothing_to_do(tab: Tab) -> None:
+    """Check that the page offers nothing that only those inside can do."""
+    assert [one for one in FOR_PEOPLE_INSIDE if tab.page.is_visible(one)] == []
+
+
+def test_a_link_made_in_the_page_opens_for_whom_it_says(
     start_bridge: StartBridge, new_context: NewContext, new_tab: NewTab
 ) -> None:
     owner = new_tab(new_context()).open(start_bridge().link)
@@ -70,7 +87,11 @@ def test_a_link_made_in_the_page_opens_for_whom_it_says_and_its_code_is_the_link
     press(owner, "Make the link")
     wait_until(lambda: owner.page.is_visible("#share-link"), "the link is there")
     link = owner.page.input_value("#share-link")
-    assert read_qr(drawn_modules(owner)) == link
+    assert "Works on this machine only" in owner.page.inner_text("#share-here")
+    assert owner.page.is_hidden("#share-qr")
+    assert "Grace may watch, in any number of browsers, until to" in owner.page.inner_text(
+        "#share-result-text"
+    )
     press(owner, "Copy the link")
     wait_until(
         lambda: owner.page.evaluate("() => navigator.clipboard.readText()") == link, "it is copied"
@@ -84,9 +105,58 @@ def test_a_link_made_in_the_page_opens_for_whom_it_says_and_its_code_is_the_link
     guest.page.click("#settings-open")
     assert guest.page.input_value("#own-name") == "Grace"
     assert guest.page.is_disabled("#own-name")
-    owner.page.get_by_role("button", name="Revoke").click()
+    assert "1 day left" in links.all_inner_texts()[0]
+    owner.page.get_by_role("button", name="Revoke: To watch, for Grace").click()
+    assert guest.state() == "connected"  # somebody is here by it: it asks again first
+    owner.page.get_by_role("button", name="Really revoke: To watch, for Grace").click()
     guest.wait_for_state("ended", "signed-out")
     assert guest.page.locator("#panel").is_visible()
+
+
+def test_a_public_link_has_a_code_that_is_the_link_and_used_up_ones_are_folded(
+    start_bridge: StartBridge, tmp_path: Path, new_context: NewContext, new_tab: NewTab
+) -> None:
+    bridge = start_bridge("--ngrok", env=install_fake_ngrok(tmp_path).env)
+    local = f"http://127.0.0.1:{bridge.control.status().port}/"
+    owner = new_tab(new_context()).open(local + bridge.control.link().query)
+    once = new_tab(new_context()).open(local + bridge.control.share("viewer", uses=1).query)
+    once.page.goto("about:blank")
+    owner.page.click("#share-open")
+    for name in ("Grace", "Linus"):
+        owner.page.get_by_label("For whom").fill(name)
+        press(owner, "Make the link")
+        wait_until(lambda: owner.page.is_visible("#share-link"), "the link is there")
+        assert read_qr(drawn_modules(owner)) == owner.page.input_value("#share-link")
+        assert owner.page.is_hidden("#share-here")
+        press(owner, "Another link")
+    fold = owner.page.locator("#links-spent summary")
+    wait_until(lambda: fold.all_inner_texts() == ["1 used-up link"], "what is used up is folded")
+    titles = owner.page.locator("#links-list .plain-title").all_inner_texts()
+    assert titles[:2] == ["To watch, for Linus", "To watch, for Grace"]
+    assert owner.page.locator("#links-spent-list li").is_hidden()
+    fold.click()
+    assert "used up" in owner.page.inner_text("#links-spent-list li")
+
+
+def test_who_loads_the_page_again_is_no_news(
+    start_bridge: StartBridge, new_context: NewContext, new_tab: NewTab
+) -> None:
+    bridge = start_bridge()
+    context = new_context()
+    context.add_init_script(TOLD)
+    owner = new_tab(context).open(bridge.link)
+    grace = new_tab(new_context()).open(bridge.control.share("viewer", name="Grace").url)
+    wait_for_toast(owner, "Grace joined")
+    before = grace.page.evaluate("() => window.ttybridge.id()")
+    grace.page.reload()
+    grace.wait_for_state("connected")
+    assert grace.page.evaluate("() => window.ttybridge.id()") != before
+    linus = new_tab(new_context()).open(bridge.control.share("viewer", name="Linus").url)
+    wait_for_toast(owner, "Linus joined")
+    linus.page.goto("about:blank")
+    wait_for_toast(owner, "Linus left")
+    told = owner.page.evaluate("() => window.told")
+    assert told == ["Grace joined", "Linus joined", "Linus left"]
 
 
 def test_the_keyboard_is_asked_for_given_used_and_taken_back(
@@ -133,6 +203,8 @@ def test_who_is_removed_is_told_and_stays_out(
     guest.wait_for_state("ended")
     assert "removed" in guest.page.inner_text("#panel")
     assert guest.page.is_hidden("#reconnect")
+    assert guest.page.is_hidden("#panel-action")
+    check_nothing_to_do(guest)
     wait_until(lambda: row(owner, "Grace").count() == 0, "the list has her no more")
     guest.page.reload()
     wait_until(lambda: guest.state() != "connected", "she is out")
@@ -156,6 +228,7 @@ def test_newcomers_wait_at_the_door_until_an_owner_decides(
     grace.page.clock.fast_forward(30_000)  # longer than a try to connect may take otherwise
     assert grace.state() == "waiting"
     assert "Waiting to be let in" in grace.page.inner_text("#panel")
+    check_nothing_to_do(grace)
     wait_for_toast(owner, "Grace waits to be let in")
     owner.page.locator("#toasts").get_by_role("button", name="Let in").click()
     grace.wait_for_state("connected")
@@ -166,10 +239,16 @@ def test_newcomers_wait_at_the_door_until_an_owner_decides(
     row(owner, "Linus").get_by_role("button", name="Turn away").click()
     linus.wait_for_state("refused")
     assert "Not let in" in linus.page.inner_text("#panel")
+    check_nothing_to_do(linus)
+    assert owner.page.is_hidden("#locked")
     owner.page.get_by_label("Locked: nobody new").click()
     wait_until(lambda: bridge.control.people().locked, "the door is locked")
     press(linus, "Try again")
-    wait_until(lambda: "Closed" in linus.page.inner_text("#panel"), "she is told why")
+    wait_until(lambda: "Closed" in linus.page.inner_text("#panel"), "he is told why")
+    assert grace.page.is_hidden("#locked")
+    back(owner)
+    owner.page.click("#locked")
+    assert owner.page.is_checked("#door-locked")
 
 
 def test_everybody_sees_that_the_session_is_recorded(

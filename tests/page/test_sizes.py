@@ -21,6 +21,9 @@ PHONE: dict[str, Any] = {
     "device_scale_factor": 2,
 }
 
+FRAME = 4
+"""Room that the frame of a scaled window needs at each side, in CSS pixels."""
+
 ROOM = """() => {
   const { left, top, right, bottom } = document.querySelector("#terminal").getBoundingClientRect();
   const seen = document.querySelector(".xterm-screen").getBoundingClientRect();
@@ -43,10 +46,10 @@ def check_all_is_seen(tab: Tab, cols: int) -> None:
     def is_seen() -> bool:
         room = tab.page.evaluate(ROOM)
         edges = [room[edge] for edge in ("left", "top", "right", "bottom")]
-        across, along = edges[0] + edges[2], edges[1] + edges[3]
+        across, along = edges[0] + edges[2] - 2 * FRAME, edges[1] + edges[3] - 2 * FRAME
         # Cells are as wide and as high as whole pixels allow.
         is_large = across < cols or along < tab.size()[1]
-        return tab.size()[0] == cols and min(edges) >= -1 and is_large
+        return tab.size()[0] == cols and min(edges) >= FRAME and is_large
 
     tab.wait_until(is_seen, lambda: f"all {cols} columns: {tab.size()}, {tab.page.evaluate(ROOM)}")
 
