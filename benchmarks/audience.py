@@ -7,6 +7,7 @@ Prints tables, and one JSON object with all numbers at the end; see benchmarks/R
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks import ceiling, late, slow
 from benchmarks.crowd import Crowd, Seen
 from benchmarks.flood import TICK_S
-from benchmarks.processes import Cost, children_of, cost_of
+from benchmarks.processes import Cost, busy_s, children_of, cost_of
 from benchmarks.servers import Server, Ttybridge, Ttyd
 from benchmarks.ttyd import fetch_ttyd, find_ttyd
 
@@ -25,6 +26,9 @@ FLOOD = Path(__file__).with_name("flood.py")
 
 AFTER_S = 1.0
 """Most time after the output's end in which its last bytes may still come, in seconds."""
+
+OTHERS_SHARE = 0.1
+"""Share of the machine that others may use before the ratios mean little."""
 
 PARTS = ("server", "clients", "tmux")
 
@@ -41,6 +45,8 @@ class Run:
     """CPU seconds of the viewers' process."""
     source_s: float
     """CPU seconds of the program that writes; the same work for every server."""
+    others_s: float
+    """CPU seconds of everything else on the machine: of another's work, not of any server."""
     wall_s: float
 
     @property
@@ -59,7 +65,7 @@ def fan_out(server: Server, *, viewers: int, rate: float, seconds: float) -> Run
     with Crowd(server, viewers) as crowd:
         time.sleep(min(1.0, seconds / 4))  # what joining has started is over
         harness = crowd.measure()
-        before, begin = server.costs(), time.monotonic()
+        before, begin, busy = server.costs(), time.monotonic(), busy_s()
         pane = server.play(sys.executable, str(FLOOD), str(rate), str(seconds))
         source = 0.0
         while time.monotonic() < begin + seconds:
@@ -67,15 +73,13 @@ def fan_out(server: Server, *, viewers: int, rate: float, seconds: float) -> Run
             source = max(source, cost_of(children_of(pane)).cpu_s)
         time.sleep(min(AFTER_S, seconds / 2))
         after, wall = server.costs(), time.monotonic() - begin
+        busy = busy_s() - busy
         reports, harness_after = crowd.report()
-    return Run(
-        server.name,
-        Seen.of(reports, int(seconds / TICK_S)),
-        {part: after[part].since(before[part]) for part in PARTS},
-        harness_after - harness,
-        source,
-        wall,
-    )
+    cost = {part: after[part].since(before[part]) for part in PARTS}
+    harness = harness_after - harness
+    known = sum(part.cpu_s for part in cost.values()) + harness + source
+    seen = Seen.of(reports, int(seconds / TICK_S))
+    return Run(server.name, seen, cost, harness, source, max(0.0, busy - known), wall)
 
 
 def median_of(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
@@ -103,6 +107,7 @@ ROWS: tuple[tuple[str, str, Callable[[Run], float]], ...] = (
     ("viewers cut off", ".0f", lambda r: r.seen.lost),
     ("CPU of the viewers, s", ".2f", lambda r: r.harness_s),
     ("CPU of the writing program, s", ".2f", lambda r: r.source_s),
+    ("CPU of everything else, s", ".2f", lambda r: r.others_s),
 )
 
 
@@ -160,6 +165,12 @@ def main() -> int:
                 runs.append(run)
                 print(f"   {run.name}: {run.cpu_s:.2f} CPU s, last p99 {run.seen.last_p99:.1f} ms")
         print_table(runs)
+        share = max(run.others_s / run.wall_s for run in runs) / (os.cpu_count() or 1)
+        if share > OTHERS_SHARE:
+            print(
+                f"! Other work took {share * 100:.0f} % of this machine: who needs much had less"
+                " than it needs, and the ratios flatter it. Repeat this when it is quiet."
+            )
         top = ceiling.measure(wanted.viewers, seconds=min(1.5, wanted.seconds / 4))
         print(f"the viewers' process takes, in a CPU second: {top.describe()}")
         numbers["fanOut"] = [asdict(run) | {"cpu_s": run.cpu_s} for run in runs]

@@ -27,7 +27,7 @@ SCENES: dict[str, tuple[str, ...]] = {
     "vim": (
         "sh",
         "-c",
-        "exec vim -u NONE -N -c 'syntax on' -c 'set nu cursorline' "
+        "exec vim -u NONE -i NONE -N -c 'syntax on' -c 'set nu cursorline' "
         '-c \'call timer_start(40, {-> execute("normal! \\<C-e>j") + execute("redraw")}, '
         '{"repeat": -1})\' ' + str(Path(__file__).resolve()),
     ),

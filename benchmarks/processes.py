@@ -1,5 +1,6 @@
 """What processes cost: CPU time and memory, as /proc says."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,13 @@ class Cost:
     def since(self, before: "Cost") -> "Cost":
         """Return what was added to the CPU time; memory and count are what they are now."""
         return Cost(self.cpu_s - before.cpu_s, self.memory, self.count)
+
+
+def busy_s() -> float:
+    """Return the CPU seconds that all processors together have worked since the machine's start."""
+    fields = (PROC / "stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def children_of(pid: int) -> list[int]:

@@ -206,7 +206,7 @@ class Config(Reach):
 
     # Output
     label: str = option(
-        "", "--label", "TEXT", "a name for this bridge in `ttybridge status`",
+        "", "--label", "TEXT", "a name for this bridge among others",
         group=Group.OUTPUT, parse=read.label, rare=True, default_text="none",
     )
     """Name of this bridge among others; empty for none."""

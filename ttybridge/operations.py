@@ -15,6 +15,7 @@ from ttybridge.core.people import Actor
 from ttybridge.errors import TerminalError
 from ttybridge.operations_people import Sharing
 from ttybridge.public import Public
+from ttybridge.sessions.door import shown
 from ttybridge.sessions.hub import Hub
 from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.started import ssh_line
@@ -56,7 +57,7 @@ class Running(Sharing):
         """
         super().__init__(config, hub, serving)
         self._local, self._port, self._sshd, self._runs = local, port, sshd, runs
-        self.stop = stop
+        self._stop = stop
         self.public: Public | None = None
         self._started_at = time.time()
 
@@ -94,11 +95,22 @@ class Running(Sharing):
             return ()  # over plain http browsers do not say which page asks for an app
         return tuple(f"{self.address}proxy/{ports.start}/" for ports in self._config.proxy)
 
-    def link(
-        self, _actor: Actor, *, is_framed: bool, life_s: float | None, uses: int | None
-    ) -> str:
-        """Return a new link that lets an owner in; see `new_link`."""
-        return self.new_link(is_framed=is_framed, life_s=life_s, uses=uses)
+    def stop(self, actor: Actor | None = None) -> None:
+        """Stop the bridge; None where it is not known who wants that."""
+        self._hub.people.note("stop", by=shown(actor) if actor else "")
+        self._stop()
+
+    def link(self, actor: Actor, *, is_framed: bool, life_s: float | None, uses: int | None) -> str:
+        """Return a new link that lets an owner in, and note that; see `new_link`."""
+        url = self.new_link(is_framed=is_framed, life_s=life_s, uses=uses)
+        text, note = url.partition("?link=")[2], self._hub.people.note
+        for made in self._serving.links():
+            if made.text == text:
+                role, ends_at = made.role.value, made.ends_at
+                note(
+                    "link", link=made.id, role=role, uses=made.uses, endsAt=ends_at, by=shown(actor)
+                )
+        return url
 
     def new_link(
         self, *, is_framed: bool = False, life_s: float | None = None, uses: int | None = None

@@ -1,5 +1,6 @@
 """People, links, recordings and the log of the running bridge, as they are asked for."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -58,8 +59,15 @@ class Sharing(ABC):
 
         Returns:
             A sentence about how the person could come back; empty when not.
+
+        Raises:
+            TtyBridgeError: There is no such person, or it is not allowed.
         """
-        return self._hub.people.kick(who, actor)
+        here = self._hub.attachments
+        found = [a for a in here if a.id == who] or [a for a in here if a.name == who]
+        came_by = found[0].person.link if found else ""
+        note = self._hub.people.kick(who, actor)
+        return "" if came_by and not self._can_be_opened(came_by) else note
 
     async def admit(self, actor: Actor, who: str) -> None:
         """Let somebody in who waits."""
@@ -100,7 +108,7 @@ class Sharing(ABC):
             )
         made = self._serving.share(self.address, role, name=name, life_s=life_s, uses=uses)
         note = self._hub.people.note
-        by, ends_at = shown(actor), int(made.ends_at)
+        by, ends_at = shown(actor), made.ends_at
         note("share", link=made.id, role=role.value, who=name, uses=uses, endsAt=ends_at, by=by)
         return {
             "id": made.id,
@@ -179,6 +187,10 @@ class Sharing(ABC):
     def audit(self, _actor: Actor) -> Answer:
         """Return the last joins, leaves and changes of rights."""
         return {"events": list(self.audit_events())}
+
+    def _can_be_opened(self, link: str) -> bool:
+        now = time.time()
+        return any(each.id == link and each.over(now) is None for each in self._serving.links())
 
     def _recorder(self) -> Recordings:
         if self.recorder is None:

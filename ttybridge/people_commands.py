@@ -1,12 +1,13 @@
 """The commands about the people of a bridge that runs: who, share, grant, kick, lock and others."""
 
-import dataclasses
 import json
 import re
+import shlex
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
+from urllib.parse import urlsplit
 
 from ttybridge import readers
 from ttybridge import subcommands as sub
@@ -15,13 +16,16 @@ from ttybridge.client.control import Control
 from ttybridge.client.people import Here, SharedLink, Somebody
 from ttybridge.config import Config
 from ttybridge.core.people import clean_name
-from ttybridge.errors import ConfigError
+from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.running import one_bridge, show_qr
 from ttybridge.settings import did_you_mean
 
 _ROLES = ("viewer", "editor", "owner")
 _LINK_ID = re.compile(r"l[1-9][0-9]*")
+_UNNAMED = re.compile(r"(?:owner|guest) c?([0-9-]+)", re.IGNORECASE)
 _MAX_LIFE_S = 30 * 86400
+_MAX_ADDRESS = 60
+_NOW = {"viewer": "watches", "editor": "may type", "owner": "is an owner"}
 
 
 def run(
@@ -43,46 +47,99 @@ def run(
     life_s, uses, role = _life_s(given), _uses(given), _role(given)
     control = one_bridge(config, environment)
     who = " ".join((*given.words, *given.more))
-    as_json = "--json" in given.switches
-    choose = f" --label {config.label}" if config.label else ""
+    choose = f" --label {shlex.quote(config.label)}" if config.label else ""
     match given.subcommand:
+        case sub.WHO | sub.LINKS if "--json" in given.switches:
+            out.write(as_json(control.answer("people" if given.subcommand is sub.WHO else "links")))
         case sub.WHO:
-            here = control.people()
-            out.write(_dumped(here) if as_json else "".join(_who_lines(here, choose)))
+            out.writelines(_who_lines(control.people(), choose))
         case sub.SHARE:
             name = given.values.get("--name", "")
             made = control.share(role or "viewer", name=name, life_s=life_s, uses=uses)
             out.write(made.url + "\n")
             out.flush()
             err.write(f"{_shared(made)} To end it: ttybridge revoke {made.id}{choose}\n")
-            show_qr(config, made.url)
+            if _is_local(made.url):
+                err.write(
+                    "Works on this machine only. "
+                    "For others, start the bridge with --ngrok or --cloudflared.\n"
+                )
+            else:
+                show_qr(config, made.url)
         case sub.LINKS:
-            links = control.links()
-            as_text = "".join(_link_lines(links, time.time()))
-            out.write(_dumped(links) if as_json else as_text)
-        case sub.REVOKE if _LINK_ID.fullmatch(who):
-            control.revoke(who)
-        case sub.REVOKE:
-            control.grant(who, "viewer")
-        case sub.KICK:
-            if note := control.kick(who):
-                err.write(note + "\n")
-        case sub.GRANT:
-            control.grant(who, role or "editor")
-        case sub.APPROVE:
-            control.approve("--off" not in given.switches)
+            out.writelines(_link_lines(control.links(), time.time()))
         case _:
-            _simple(control, who)[given.subcommand.name]()
+            err.write(_done(given, control, who, choose, role) + "\n")
     return 0
 
 
-def _simple(control: Control, who: str) -> dict[str, Callable[[], None]]:
-    return {
-        "admit": lambda: control.admit(who),
-        "refuse": lambda: control.refuse(who),
-        "lock": lambda: control.lock(True),
-        "unlock": lambda: control.lock(False),
-    }
+def _done(given: Arguments, control: Control, who: str, choose: str, role: str | None) -> str:
+    """Do what changes something, and say what has come of it."""
+    match given.subcommand:
+        case sub.REVOKE if _LINK_ID.fullmatch(who):
+            control.revoke(who)
+            return f"The link {who} opens nothing any more, and whoever came by it is out."
+        case sub.REVOKE | sub.GRANT:
+            role = "viewer" if given.subcommand is sub.REVOKE else role or "editor"
+            who, called = _found(control, who, ("here", "away"))
+            control.grant(who, role)
+            return f"{called} {_NOW[role]} now."
+        case sub.KICK:
+            who, called = _found(control, who, ("here", "away", "waiting"))
+            note = control.kick(who)
+            chosen = re.sub(r"ttybridge revoke l\d+", lambda found: found[0] + choose, note)
+            return f"{called} is out. {chosen}".rstrip()
+        case sub.ADMIT:
+            who, called = _found(control, who, ("waiting",))
+            control.admit(who)
+            return f"{called} comes in."
+        case sub.REFUSE:
+            who, called = _found(control, who, ("waiting",))
+            control.refuse(who)
+            return f"{called} is turned away."
+        case sub.APPROVE:
+            control.approve("--off" not in given.switches)
+            if "--off" in given.switches:
+                return "Newcomers come in at once."
+            return f"Newcomers wait until an owner lets them in: ttybridge admit WHO{choose}"
+        case _:
+            control.lock(given.subcommand is sub.LOCK)
+            return (
+                "Nobody new comes in." if given.subcommand is sub.LOCK else "People come in again."
+            )
+
+
+def _found(control: Control, who: str, states: Sequence[str]) -> tuple[str, str]:
+    """Return the id of somebody, and what to call the person.
+
+    Where it is not clear, the bridge is asked as it was said: it knows whose clients are whose.
+
+    Args:
+        control: The bridge.
+        who: An id, a name, or what unnamed people are called.
+        states: Those that count.
+
+    Raises:
+        TtyBridgeError: Somebody has taken the name that another one is called by.
+    """
+    people = [each for each in control.people().people if each.state in states]
+    number = _UNNAMED.fullmatch(who)
+    named = [each for each in people if each.name == who]
+    unnamed = [each for each in people if number and f"c{number[1]}" == each.id and not each.name]
+    found = [each for each in people if each.id == who]
+    if not found and named and unnamed:
+        ids = ", ".join(each.id for each in (*unnamed, *named))
+        raise TtyBridgeError(f"Several are called {who[:40]!r}: {ids}.", hint="Give an id.")
+    found = found or named or unnamed
+    if len(found) != 1:
+        return who, clean_name(who)
+    one = found[0]
+    return one.id, f"{_name(one)} ({one.id})" if clean_name(one.name) else _name(one)
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host) is not None
 
 
 def _role(given: Arguments) -> str | None:
@@ -114,13 +171,16 @@ def _uses(given: Arguments) -> int | None:
         raise ConfigError([f"--uses {text[:40]!r}: {error}"]) from None
 
 
-def _dumped(found: Here | Sequence[SharedLink]) -> str:
-    plain = (
-        dataclasses.asdict(found)
-        if isinstance(found, Here)
-        else [dataclasses.asdict(each) for each in found]
-    )
-    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+def as_json(answer: Mapping[str, object]) -> str:
+    r"""Return an answer as JSON to read; what a terminal would not show is escaped.
+
+    >>> print(as_json({"name": "山\x9b2J"}), end="")
+    {
+      "name": "山\u009b2J"
+    }
+    """
+    text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _who_lines(here: Here, choose: str) -> Iterator[str]:
@@ -129,14 +189,14 @@ def _who_lines(here: Here, choose: str) -> Iterator[str]:
     if waiting:
         yield "These wait to be let in:\n"
         rows = [
-            (f"  {each.id}", _name(each), each.role, each.via, each.address,
+            (f"  {each.id}", _name(each), each.role, each.via, _address(each),
              f"ttybridge admit {each.id}{choose}")
             for each in waiting
         ]  # fmt: skip
         yield from table(rows)
         yield "\n"
     if present:
-        head = ("ID", "NAME", "ROLE", "HOW", "SINCE", "IDLE", "SIZE", "TRIP", "")
+        head = ("ID", "NAME", "ROLE", "HOW", "FROM", "SINCE", "IDLE", "SIZE", "TRIP", "")
         yield from table([head, *(_row(each, choose) for each in present)])
     else:
         yield "Nobody is here.\n"
@@ -164,6 +224,7 @@ def _row(each: Somebody, choose: str) -> tuple[str, ...]:
         _name(each),
         each.role,
         each.via,
+        _address(each),
         short(max(0.0, time.time() - each.since)),
         short(each.idle_s),
         f"{each.cols}x{each.rows}",
@@ -173,7 +234,13 @@ def _row(each: Somebody, choose: str) -> tuple[str, ...]:
 
 
 def _name(each: Somebody) -> str:
-    return clean_name(each.name) or "–"
+    """Return a person's name, or what the page calls somebody without one."""
+    word = "Owner" if each.role == "owner" else "Guest"
+    return clean_name(each.name) or f"{word} {each.id}"
+
+
+def _address(each: Somebody) -> str:
+    return "".join(c for c in each.address if c.isprintable())[:_MAX_ADDRESS] or "–"
 
 
 def _link_lines(links: Sequence[SharedLink], now: float) -> Iterator[str]:
@@ -195,8 +262,8 @@ def _shared(made: SharedLink) -> str:
     many = {None: "any number of browsers", 1: "one browser"}.get(made.uses)
     can = {"viewer": "watch", "editor": "type"}.get(made.role, "type, and manage the bridge")
     return (
-        f"For {who}, to {can}: {many or f'{made.uses} browsers'}, to be opened within "
-        f"{short(made.ends_at - time.time() + 0.5)}."
+        f"For {who}, to {can}: {many or f'{made.uses} browsers'}. Ends in "
+        f"{short(made.ends_at - time.time() + 0.5)}, with everybody who came by it."
     )
 
 

@@ -1,17 +1,21 @@
 """The commands about the recording of a bridge that runs, and about its log: record, audit."""
 
 import json
+import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from ttybridge.adapters.audit_file import path_of
 from ttybridge.arguments import Arguments
 from ttybridge.client.control import Control
 from ttybridge.config import Config
 from ttybridge.errors import ConfigError
 from ttybridge.logs import one_line
-from ttybridge.people_commands import short, table
+from ttybridge.people_commands import as_json, short, table
 from ttybridge.running import one_bridge
 from ttybridge.settings import did_you_mean
 
@@ -47,10 +51,11 @@ def record(
         typed = ", with what is typed" if made.get("input") else ""
         out.write(f"The session is recorded{typed}: {_place(made)}\n")
     elif action == "stop":
-        made = control.stop_recording()
-        out.write(f"Recorded: {_place(made)}\n")
+        out.write(_ended(control.stop_recording()))
     elif action == "marker":
-        control.marker(" ".join(given.more))
+        label = " ".join(given.more)
+        control.marker(label)
+        sys.stderr.write(f"Marked: {one_line(label)}\n")
     else:
         _status(control, "--json" in given.switches, out)
     return 0
@@ -58,12 +63,22 @@ def record(
 
 def audit(given: Arguments, config: Config, environment: Mapping[bytes, bytes], out: TextIO) -> int:
     """Print the last events; parameters and errors as for `record`."""
-    events = one_bridge(config, environment).audit()
+    past = path_of(
+        config.audit_log, {os.fsdecode(n): os.fsdecode(v) for n, v in environment.items()}
+    )
+    events = one_bridge(config, environment, hint=_past(past)).audit()
     if "--json" in given.switches:
         out.write("".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events))
     else:
         out.write("".join(table([_event(each) for each in events])) if events else "Nothing yet.\n")
     return 0
+
+
+def _past(file: Path | None) -> str:
+    """Say where the events of bridges are that ran before."""
+    if file is None or not file.is_file():
+        return "Start one: ttybridge."
+    return f"What happened before is in {one_line(str(file))}, a line of JSON each."
 
 
 def _problems(action: str, given: Arguments) -> Iterator[str]:
@@ -86,10 +101,10 @@ def _problems(action: str, given: Arguments) -> Iterator[str]:
 _ALL = " Give start, stop, status or marker."
 
 
-def _status(control: Control, as_json: bool, out: TextIO) -> None:
+def _status(control: Control, is_json: bool, out: TextIO) -> None:
     now, kept = control.people().recording, control.recordings()
-    if as_json:
-        out.write(json.dumps({"recording": now, "recordings": list(kept)}, indent=2) + "\n")
+    if is_json:
+        out.write(as_json({"recording": now, "recordings": list(kept)}))
         return
     if now is None:
         out.write("Nothing is being recorded. To start: ttybridge record start\n")
@@ -99,6 +114,13 @@ def _status(control: Control, as_json: bool, out: TextIO) -> None:
         out.write(f"Being recorded for {since}{typed}: {_place(now)}\n")
     if kept:
         out.write("\n" + "".join(table([("NAME", "LENGTH", "SIZE", "MADE"), *map(_row, kept)])))
+
+
+def _ended(made: Mapping[str, Any]) -> str:
+    name = one_line(str(made.get("name") or "?"))
+    length, size = short(_number(made, "seconds")), _size(_number(made, "bytes"))
+    play = f"To play it: ttybridge play {shlex.quote(_place(made))}"
+    return f"Recorded: {name}, {length}, {size}\n{play}\n"
 
 
 def _row(made: Mapping[str, Any]) -> Sequence[str]:

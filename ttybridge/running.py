@@ -63,24 +63,33 @@ def link(config: Config, environment: Mapping[bytes, bytes], flags: Set[str], ou
     return 0
 
 
-def one_bridge(config: Config, environment: Mapping[bytes, bytes]) -> Control:
-    """Return the control socket of the one bridge that runs, or that has the label.
+def one_bridge(
+    config: Config,
+    environment: Mapping[bytes, bytes],
+    *,
+    hint: str = "Start one: ttybridge.",
+) -> Control:
+    """Return the control socket of the one bridge that runs, or that a label chooses.
 
     Args:
-        config: The options; a label chooses.
+        config: The options; the label may also be the bridge's process number or port.
         environment: The environment, which says where to look.
+        hint: What to do where none runs.
 
     Raises:
         TtyBridgeError: None or several run.
     """
     found = _chosen(config, environment)
     if not found:
-        raise TtyBridgeError(_nothing(config), hint="Start one: ttybridge.")
+        raise TtyBridgeError(_nothing(config), hint=hint)
     if len(found) > 1:
-        labels = ", ".join(_name(each) for _, each in found)
+        labels = ", ".join(
+            f"{each.label or 'without a label'} (process {each.pid}, port {each.port})"
+            for _, each in found
+        )
         raise TtyBridgeError(
             f"{len(found)} bridges run: {labels}.",
-            hint="Choose one by the name that it was started with: --label NAME.",
+            hint="Choose one: --label NAME, or its process number or port.",
         )
     return found[0][0]
 
@@ -95,11 +104,14 @@ def show_qr(config: Config, url: str) -> None:
 
 def _chosen(config: Config, environment: Mapping[bytes, bytes]) -> list[tuple[Control, Status]]:
     found = find(bases(environment))
-    return [each for each in found if not config.label or each[1].label == config.label]
+    label = config.label
+    named = [each for each in found if not label or each[1].label == label]
+    return named or [each for each in found if label in (str(each[1].pid), str(each[1].port))]
 
 
 def _nothing(config: Config) -> str:
-    labelled = f" with the label {config.label!r}" if config.label else ""
+    what = "label, process number or port" if config.label.isdecimal() else "label"
+    labelled = f" with the {what} {config.label!r}" if config.label else ""
     return f"No bridge of yours{labelled} runs on this machine."
 
 

@@ -153,7 +153,7 @@ SHARE = Subcommand(
     (
         ("--role", "viewer (watches; default), editor (types), owner"),
         ("--name", "what to call whoever opens it"),
-        ("--life", "how long it can be opened; else 24h, at most 30d"),
+        ("--life", "how long the access lasts; else 24h, at most 30d"),
         ("--uses", "browsers it lets in: viewers any number, others 1"),
     ),
     ("qr", "label"),

@@ -108,7 +108,7 @@ class Asked:
 
         yield output()
 
-    def stop(self) -> None:
+    def stop(self, *_actor: Actor) -> None:
         self.calls.append(("stop",))
 
 
@@ -340,4 +340,6 @@ async def test_answers_that_no_bridge_gives_are_said_to_be_strange(tmp_path: Pat
                 asked.answer = answer
                 with pytest.raises(TtyBridgeError, match="not understood"):
                     await asyncio.to_thread(call)
+        asked.answer = {"people": [], "more": 1}
+        assert await asyncio.to_thread(control.answer, "people") == asked.answer
         await asyncio.to_thread(control.marker, "x")

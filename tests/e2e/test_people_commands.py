@@ -131,9 +131,11 @@ async def test_people_come_get_the_keyboard_lose_it_and_go(
 
     status, link, told = await cli.run("share", "--name", "Ada")
     assert (status, link.startswith(f"{bridge.address}?link=")) == (0, True)
-    assert "For Ada, to watch: any number of browsers" in told
+    assert "For Ada, to watch: any number of browsers. Ends in 24h, with everybody" in told
+    assert "Works on this machine only." in told
     assert "ttybridge revoke l1 --label them" in told
-    ada = await (await come(bridge, link.strip(), name="Mallory")).is_in()
+    ada_link = link.strip()
+    ada = await (await come(bridge, ada_link, name="Mallory")).is_in()
     (row,) = json.loads(await cli("who", "--json"))["people"]
     wanted: dict[str, object] = {
         "id": ada.id,
@@ -148,35 +150,45 @@ async def test_people_come_get_the_keyboard_lose_it_and_go(
     await ada.emit("hand", True)
     grant = f"ttybridge grant {ada.id} --label them"
     shown = await cli.shows(f"asks for the keyboard: {grant}", "who")
-    assert shown.splitlines()[0].split()[:6] == ["ID", "NAME", "ROLE", "HOW", "SINCE", "IDLE"]
-    await cli(*grant.split()[1:3])
+    assert shown.splitlines()[0].split()[:6] == ["ID", "NAME", "ROLE", "HOW", "FROM", "SINCE"]
+    assert " 127.0.0.1 " in shown.splitlines()[1]
+    assert await cli.run(*grant.split()[1:3]) == (0, "", f"Ada ({ada.id}) may type now.\n")
     await ada.has_role("editor")
     await ada.type("echo typed by $((40 + 2))\r")
     await eventually(lambda: "typed by 42" in tmux.screen(), "what Ada types")
     assert "came as viewer; link l1" in await cli("who")
-    await cli("revoke", "Ada")
+    assert (await cli.run("revoke", "Ada"))[2] == f"Ada ({ada.id}) watches now.\n"
     await ada.has_role("viewer")
     await ada.type("echo still $((40 + 3))\r")
 
     status, link, told = await cli.run("share", "--role", "editor", "--life", "1h")
-    assert "For an editor, to type: one browser, to be opened within" in told
+    assert "For an editor, to type: one browser. Ends in" in told
     bo = await (await come(bridge, link.strip(), name="Bo \x1b[31mTwo")).is_in()
     await bo.type("echo typed by $((40 + 4))\r")
     await eventually(lambda: "typed by 44" in tmux.screen(), "what Bo types")
     assert "still 43" not in tmux.screen()
+    raw = await ask(bridge.address, bridge.token, "GET", "links")
     links = json.loads(await cli("links", "--json"))
-    assert [(each["id"], each["opened"], each["people"]) for each in links] == [
+    assert (200, links) == raw
+    assert [(each["id"], each["opened"], each["people"]) for each in links["links"]] == [
         ("l1", 1, [ada.id]), ("l2", 1, [bo.id]),
     ]  # fmt: skip
+    here = json.loads(await cli("who", "--json"))
+    assert {"idleS", "rttMs"} <= here["people"][0].keys()
+    assert here["watching"] == 1
 
     # A name with a space is one name, quoted or not, and a name of nobody says what to do.
     assert "ttybridge who" in await cli.refused("kick", "Nobody", "of", "this", "name")
     await cli("revoke", "Bo", "[31mTwo")
     await bo.has_role("viewer")
-    assert "revoke l2" in (await cli.run("kick", bo.id))[2]
+    # A link that has been used up lets nobody in again, another one does.
+    assert (await cli.run("kick", bo.id))[2] == f"Bo [31mTwo ({bo.id}) is out.\n"
     await bo.ended()
     assert bo.exit["reason"] == "removed"
-    await cli("revoke", "l1")
+    other = await (await come(bridge, ada_link)).is_in()
+    told = (await cli.run("kick", other.id))[2]
+    assert told.endswith("may still let in: ttybridge revoke l1 --label them\n")
+    assert "l1" in (await cli.run("revoke", "l1"))[2]
     await ada.ended()
     assert "no link 'l1'" in await cli.refused("revoke", "l1")
 
@@ -185,6 +197,12 @@ async def test_people_come_get_the_keyboard_lose_it_and_go(
     for event in ("share", "join", "role", "kick", "revoke", "leave"):
         assert event in events
     assert link.partition("?link=")[2].strip() not in audit
+    shared = next(each for each in map(json.loads, audit.splitlines()) if each["event"] == "share")
+    assert shared["endsAt"] > shared["at"]  # both as ISO 8601 in UTC
+    await cli("link")
+    last = json.loads((await cli("audit", "--json")).splitlines()[-1])
+    assert (last["event"], last["role"], last["by"]) == ("link", "owner", "owner")
+    assert last["link"].startswith("l")
     assert "share" in await cli("audit")
 
 
@@ -210,12 +228,13 @@ async def test_the_door_is_kept_from_the_command_line(
     ]
     assert row["state"] == "waiting"
     assert "waits" in await cli.refused("admit", ada.id)
-    await cli("refuse", row["id"])
+    told = (await cli.run("refuse", row["id"]))[2]
+    assert told == f"Bo ({row['id']}) is turned away.\n"
     await waits[1].ended()
     assert [each["code"] for each in waits[1].named("refused")] == ["refused"]
 
     await cli("approve", "--off")
-    await cli("lock")
+    assert (await cli.run("lock"))[2] == "Nobody new comes in.\n"
     assert "ttybridge unlock --label them" in await cli("who")
     late = await come(bridge, link)
     assert late.refused is not None
@@ -249,6 +268,15 @@ async def test_the_api_gives_each_role_its_part_to_holders_of_real_credentials(
         assert (status, "A viewer may not" in told["error"]) == (403, True)
     assert (await editor.ask("POST", "share", {"role": "editor"}))[0] == 403
     assert (await editor.ask("POST", "share", {}))[0] == 200
+    await ask(bridge.address, bridge.token, "POST", "approve", {"on": True})
+    _, made = await ask(bridge.address, bridge.token, "POST", "share", {})
+    waits = await come(bridge, made["url"])
+    await eventually(lambda: waits.named("waiting"), "`waiting`")
+    _, seen = await editor.ask("GET", "people")
+    waiting = [each["id"] for each in seen["people"] if each["state"] == "waiting"]
+    assert (await editor.ask("POST", "kick", {"who": waiting[0]}))[0] == 409
+    await ask(bridge.address, bridge.token, "POST", "approve", {"on": False})
+    await waits.is_in()
     assert (await editor.ask("POST", "grant", {"who": viewer.id, "role": "owner"}))[0] == 409
     assert (await editor.ask("POST", "grant", {"who": "Viewer", "role": "editor"}))[0] == 200
     await viewer.has_role("editor")
@@ -289,13 +317,15 @@ async def test_a_recording_is_made_where_the_command_was_given(
     assert str(elsewhere / "demo.cast") in await cli("record", "start", "demo.cast", "--input")
     assert "with what is typed" in await cli("record", "status")
     assert "The session is recorded, with what is typed" in await cli("who")
-    await cli("record", "marker", "tests", "pass")
+    assert (await cli.run("record", "marker", "tests", "pass"))[2] == "Marked: tests pass\n"
     assert "already" in await cli.refused("record", "start")
     tmux("send-keys", "-t", "=0:", "echo $((40 + 2))", "Enter")
     await eventually(
         lambda: "42" in (elsewhere / "demo.cast").read_text(), "the output in the file"
     )
-    assert str(elsewhere / "demo.cast") in await cli("record", "stop")
+    told = await cli("record", "stop")
+    assert told.startswith("Recorded: demo.cast, ")
+    assert told.endswith(f"ttybridge play {elsewhere / 'demo.cast'}\n")
     assert '"tests pass"' in (elsewhere / "demo.cast").read_text()
     assert "Nothing is being recorded" in await cli.refused("record", "stop")
     (kept,) = json.loads(await cli("record", "status", "--json"))["recordings"]
@@ -311,4 +341,7 @@ async def test_without_a_token_or_with_two_bridges_the_commands_say_what_to_do(
     start_bridge(*LABEL, "--no-auth")
     assert "needs a token" in await cli.refused("share")
     start_bridge(*LABEL, command=["sleep", "60"])
-    assert "2 bridges run" in await cli.refused("who")
+    told = await cli.refused("who")
+    assert "2 bridges run" in told
+    port = told.rpartition("port ")[0].rpartition("port ")[2].partition(")")[0]
+    assert (await cli.run("who", label=("--label", port)))[0] == 0

@@ -3,12 +3,18 @@
 import doctest
 import io
 import time
+from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 
-from ttybridge import arguments, people_commands, record_commands, subcommands
+from ttybridge import arguments, people_commands, record_commands, running, subcommands
+from ttybridge.client.control import Control
 from ttybridge.client.people import Here, SharedLink, Somebody
+from ttybridge.client.status import Status
 from ttybridge.config import Config
+from ttybridge.core import audit
 from ttybridge.errors import ConfigError, TtyBridgeError
 
 NOWHERE: dict[bytes, bytes] = {b"TMPDIR": b"/nowhere"}
@@ -27,8 +33,10 @@ def run(*words: str) -> None:
         people_commands.run(given, CHOSEN, NOWHERE, out, out)
 
 
-def test_the_examples_in_docstrings_are_true() -> None:
-    assert doctest.testmod(people_commands).failed == 0
+@pytest.mark.parametrize("module", [people_commands, audit], ids=["commands", "audit"])
+def test_the_examples_in_docstrings_are_true(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.attempted > 0, found.failed) == (True, 0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +92,8 @@ def somebody(**more: object) -> Somebody:
 
 def test_people_are_a_table_under_those_who_wait() -> None:
     people = (
-        somebody(),
+        somebody(address="192.0.2.7\x1b\x9b2J"),
+        somebody(id="c5", role="viewer", given="viewer", address=""),
         somebody(id="c12", name="山田 太郎", role="viewer", given="viewer", hand=True, rtt_ms=None),
         somebody(id="c9", name="Bo\x1b[2J", role="viewer", state="waiting"),
         somebody(id="c3", name="Ada", role="editor", given="viewer", state="away", link="l1"),
@@ -95,11 +104,12 @@ def test_people_are_a_table_under_those_who_wait() -> None:
         "These wait to be let in:\n"
         "  c9  Bo[2J  viewer  page  192.0.2.7  ttybridge admit c9 --label x\n"
         "\n"
-        "ID   NAME       ROLE    HOW   SINCE  IDLE  SIZE    TRIP\n"
-        "c1   –          owner   page  1h     3s    120x32  12 ms\n"
-        "c12  山田 太郎  viewer  page  1h     3s    120x32  –      "
+        "ID   NAME       ROLE    HOW   FROM         SINCE  IDLE  SIZE    TRIP\n"
+        "c1   Owner c1   owner   page  192.0.2.72J  1h     3s    120x32  12 ms\n"
+        "c5   Guest c5   viewer  page  –            1h     3s    120x32  12 ms\n"
+        "c12  山田 太郎  viewer  page  192.0.2.7    1h     3s    120x32  –      "
         "asks for the keyboard: ttybridge grant c12 --label x\n"
-        "c3   Ada        editor  page  1h     3s    120x32  12 ms  "
+        "c3   Ada        editor  page  192.0.2.7    1h     3s    120x32  12 ms  "
         "connection lost; came as viewer; link l1\n"
         "Nobody new comes in: ttybridge unlock --label x\n"
         "Newcomers wait to be let in: ttybridge approve --off --label x\n"
@@ -117,3 +127,93 @@ def test_links_are_a_table_that_says_what_is_left_of_them() -> None:
         "l1   viewer  –     2x      any   in 22h  c12 c3\n"
         "l10  editor  Ada   1x      0     ended   –\n"
     )
+
+
+class Present:
+    """A bridge that knows who is there, and nothing else."""
+
+    def __init__(self, *here: Somebody) -> None:
+        self._here = here
+
+    def people(self) -> Here:
+        return Here(self._here, False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("who", "found"),
+    [
+        ("c7", ("c7", "Guest c7")),
+        ("Guest 7", ("c7", "Guest c7")),
+        ("guest c7", ("c7", "Guest c7")),
+        ("Owner c1", ("c1", "Owner c1")),
+        ("Ada", ("c3", "Ada (c3)")),
+        # Who has a name is called by it, who waits is not in, and two are for the bridge to tell.
+        ("Guest c3", ("Guest c3", "Guest c3")),
+        ("Cy", ("Cy", "Cy")),
+        ("Bo", ("Bo", "Bo")),
+        ("nobody\x1b[1m", ("nobody\x1b[1m", "nobody[1m")),
+    ],
+)
+def test_somebody_is_found_by_what_the_list_says(who: str, found: tuple[str, str]) -> None:
+    here = Present(
+        somebody(),
+        somebody(id="c7", role="editor"),
+        somebody(id="c3", name="Ada", role="viewer"),
+        somebody(id="c4", name="Bo"),
+        somebody(id="c5", name="Bo"),
+        somebody(id="c6", name="Cy", state="waiting"),
+    )
+    assert people_commands._found(cast(Control, here), who, ("here", "away")) == found
+
+
+def test_a_guest_with_the_name_that_another_one_is_called_by_gets_nothing_instead() -> None:
+    here = Present(somebody(id="c7", role="viewer"), somebody(id="c8", name="Guest c7"))
+    with pytest.raises(TtyBridgeError, match="c7, c8"):
+        people_commands._found(cast(Control, here), "Guest c7", ("here",))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [
+        ("http://127.0.0.1:8080/?link=x", True),
+        ("http://localhost:8080/", True),
+        ("http://[::1]:8080/", True),
+        ("https://127.example.com/", False),
+        ("https://box.example/?link=127.0.0.1", False),
+        ("http://192.0.2.7:8080/", False),
+    ],
+)
+def test_a_link_for_this_machine_alone_is_told_from_others(url: str, is_local: bool) -> None:
+    assert people_commands._is_local(url) is is_local
+
+
+def test_a_bridge_is_chosen_by_label_then_by_process_number_or_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = (None, None, ())
+    bridges = [
+        (Control(Path(f"/{pid}")), Status(pid, label, "", 0.0, "", "", port, "", 0, *more))
+        for pid, label, port in ((101, "", 8080), (102, "", 8081), (103, "8081", 8082))
+    ]
+    monkeypatch.setattr(running, "find", lambda _: bridges)
+
+    def chosen(label: str) -> str:
+        return str(running.one_bridge(Config(label=label), NOWHERE).path)
+
+    assert [chosen(label) for label in ("101", "8080", "102", "8081", "8082")] == [
+        "/101", "/101", "/102", "/103", "/103",
+    ]  # fmt: skip
+    with pytest.raises(TtyBridgeError, match="number or port '99'"):
+        chosen("99")
+    with pytest.raises(TtyBridgeError, match=r"3 bridges run.*process 102, port 8081") as caught:
+        chosen("")
+    assert caught.value.hint == "Choose one: --label NAME, or its process number or port."
+
+
+def test_where_no_bridge_runs_audit_says_where_past_events_are(tmp_path: Path) -> None:
+    given, file = arguments.parse(["audit"]), tmp_path / "audit.jsonl"
+    for hint in ("Start one: ttybridge.", str(file)):
+        with pytest.raises(TtyBridgeError) as caught:
+            record_commands.audit(given, Config(audit_log=str(file)), NOWHERE, io.StringIO())
+        assert hint in caught.value.hint
+        file.touch()

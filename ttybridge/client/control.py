@@ -123,6 +123,10 @@ class Control:
         """Return who is here, and who waits."""
         return self._understood(parse_here, "GET", "/people")
 
+    def answer(self, name: str) -> Mapping[str, Any]:
+        """Return the answer to `GET /name`, such as `people`, as docs/control.md describes it."""
+        return self._understood(dict, "GET", f"/{name}")
+
     def grant(self, who: str, role: str = "editor") -> None:
         """Give somebody a role: `viewer`, `editor` or `owner`.
 
@@ -165,7 +169,7 @@ class Control:
         Args:
             role: What whoever opens it may do: `viewer`, `editor` or `owner`.
             name: What to call whoever opens it.
-            life_s: Seconds in which it can be opened; None for a day.
+            life_s: Seconds until it ends, with all access by it; None for a day.
             uses: How many browsers it lets in; None for any number of viewers, or one other.
         """
         wanted: dict[str, object] = {"role": role, "name": name}

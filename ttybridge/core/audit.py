@@ -31,15 +31,15 @@ def record(event: str, at_s: float, fields: Mapping[str, object]) -> Record:
 
     >>> record("join", 0.5, {"who": "Ada\x1b[1m", "role": "viewer", "token": "secret", "by": ""})
     {'at': '1970-01-01T00:00:00.500Z', 'event': 'join', 'who': 'Ada[1m', 'role': 'viewer'}
+    >>> record("link", 0, {"endsAt": 60})["endsAt"]
+    '1970-01-01T00:01:00.000Z'
     """
-    at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
-    shown: dict[str, str | int | float | bool] = {
-        "at": at.removesuffix("+00:00") + "Z",
-        "event": event,
-    }
+    shown: dict[str, str | int | float | bool] = {"at": _time(at_s), "event": event}
     for name in FIELDS:
         value = fields.get(name)
-        if isinstance(value, bool | int | float):
+        if name == "endsAt" and isinstance(value, int | float):
+            shown[name] = _time(value)
+        elif isinstance(value, bool | int | float):
             shown[name] = value
         elif value is not None and (text := _clean(str(value))):
             shown[name] = text
@@ -49,6 +49,11 @@ def record(event: str, at_s: float, fields: Mapping[str, object]) -> Record:
 def line(event: Record) -> str:
     """Return the line of an event: JSON in ASCII, so that no editor or terminal is misled by it."""
     return json.dumps(event) + "\n"
+
+
+def _time(at_s: float) -> str:
+    at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
+    return at.removesuffix("+00:00") + "Z"
 
 
 def _clean(text: str) -> str:

@@ -52,7 +52,7 @@ class PeopleOperations(Protocol):
             actor: Who asks.
             role: What whoever opens it may do.
             name: What to call whoever opens it; may be empty.
-            life_s: Seconds in which it can be opened.
+            life_s: Seconds until it ends, with the access of everybody who came by it.
             uses: How many browsers it lets in; None for any number.
         """
 
@@ -115,5 +115,5 @@ class Operations(PeopleOperations, RecordOperations, Protocol):
     def run(self, actor: Actor, text: str) -> Output:
         """Run a text in the shared pane."""
 
-    def stop(self) -> None:
+    def stop(self, actor: Actor) -> None:
         """Stop the bridge."""

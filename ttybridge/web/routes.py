@@ -254,9 +254,9 @@ def _run(operations: Operations, actor: Actor, asked: Asked) -> Output:
     return operations.run(actor, _text(asked, "text"))
 
 
-def _stop(operations: Operations, _actor: Actor, _asked: Asked) -> Answer:
+def _stop(operations: Operations, actor: Actor, _asked: Asked) -> Answer:
     # Not before this has been answered.
-    asyncio.get_running_loop().call_later(0.05, operations.stop)
+    asyncio.get_running_loop().call_later(0.05, operations.stop, actor)
     return {}
 
 
