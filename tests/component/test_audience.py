@@ -18,6 +18,7 @@ from tests.conftest import DEADLINE_S, Tmux, clean_environment
 from tests.screens import Screens, Viewer, differences, needs_screens, report
 from ttybridge.adapters.pty import Pty
 from ttybridge.adapters.tmux_control import TmuxControl
+from ttybridge.adapters.tmux_watch import TmuxWatch
 from ttybridge.core import broadcast
 from ttybridge.core.broadcast import Broadcast
 from ttybridge.core.environment import pty_environment
@@ -197,6 +198,8 @@ PROGRAMS = {
     "flood": "while :; do seq 1 3000; done",
     "colours": "while :; do for i in 31 42 1 7 4 95; do printf '\\033[%smword %s ' $i $i; done;"
     " printf '\\033[0m\\n'; done",
+    "panes": "seq 200; tmux split-window -h 'while :; do date; sleep 0.02; done';"
+    " tmux split-window 'top -d 0.2'; tmux copy-mode -t 0; tmux send-keys -t 0 -X page-up",
     "clear": "while :; do seq 1 60; clear; date; sleep 0.05; done",
     "wide": "while :; do printf '\\346\\274\\242\\345\\255\\227 \\360\\237\\230\\200 e\\314\\201 ';"
     " done",
@@ -349,12 +352,17 @@ async def test_a_phone_that_follows_types_and_leaves_the_window_as_it_is(
     await eventually(lambda: following.size == seats[0].size, "the phone follows")
     assert seats[1].told[-1] == seats[0].size
     assert not seats[0].told
+    tmux("set-option", "-w", "-t", "=0:", "window-size", "smallest")
+    seats[0].size = wide
+    fit(terminals, *seats)
+    await until_window(tmux, "200x49")
+    await until_sized(following, wide, "the window has grown")
     await terminals.release(ClientId("e1"), typing)
     fit(terminals, seats[1])
     await eventually(lambda: len(tmux.clients()) == 1, "only the phone is left")
     following.write(b"echo still ''there\r")
     await eventually(lambda: "still there" in tmux.screen(), "what the phone has typed then")
-    assert window(tmux) == "120x39"
+    assert window(tmux) == "200x49"
 
 
 async def test_the_window_follows_who_types_as_without_an_audience(
@@ -374,14 +382,45 @@ async def test_the_window_follows_who_types_as_without_an_audience(
     await until_window(tmux, "90x29")
     terminal._make_key()
     await eventually(lambda: not stream_of(terminal).is_key_due, "a key frame")
-    await terminals.release(ClientId("e1"), one)
     third = await editor(terminals, 3, WindowSize(cols=70, rows=20))
     await until_window(tmux, "70x19")
     terminal._make_key()
     await eventually(lambda: not stream_of(terminal).is_key_due, "a key frame")
     await terminals.release(ClientId("e3"), third)
+    await until_window(tmux, "90x29")  # of those who are left, who was active last
+    await terminals.release(ClientId("e1"), one)
     await until_window(tmux, "60x19")
     await watcher.leave()
+
+
+async def test_viewers_alone_leave_the_window_as_it_is(
+    terminals: TmuxTerminals, tmux: Tmux
+) -> None:
+    typing = await editor(terminals, 1)
+    await until_window(tmux, "100x29")
+    await terminals.release(ClientId("e1"), typing)
+    tmux("set-hook", "-g", "window-resized", "set-option -g @resized yes")
+    watcher = Watcher(await shared(terminals))
+    await watcher.whole()
+    assert window(tmux) == "100x29"
+    assert not tmux("show-options", "-gqv", "@resized"), "it had another size for a moment"
+    assert [item.size for item in watcher.items if isinstance(item, Resized)] == [SIZE]
+    await watcher.leave()
+
+
+async def test_a_change_is_asked_for_at_once_and_not_when_tmux_looks_the_next_time() -> None:
+    answers = """
+        echo '%session-changed $0 0'; rows=10
+        while read -r command rest; do
+            test "$command" = display-message || continue
+            echo "size 80 $rows off"; rows=$((rows + 1))
+            test $rows = 13 || echo '%layout-change @0 b25d,80x24,0,0,0'
+        done
+    """
+    sizes: list[WindowSize] = []
+    watch = TmuxWatch(["sh", "-c", answers], environment={}, cwd="/", on_size=sizes.append)
+    await eventually(lambda: WindowSize(80, 12) in sizes, "the size after two changes")
+    await watch.close()
 
 
 async def test_a_session_that_ends_without_clients_ends_when_the_last_viewer_leaves(

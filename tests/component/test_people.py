@@ -12,14 +12,16 @@ from tests.e2e.hostile import eventually
 from ttybridge.adapters.pty import Pty
 from ttybridge.core.people import Actor, Person
 from ttybridge.core.permissions import Entrance
-from ttybridge.core.stream import Chunk, Finished
-from ttybridge.model import Display, EndReason, Role, WindowSize
-from ttybridge.sessions import door
+from ttybridge.core.stream import Chunk, Finished, Resized
+from ttybridge.model import ClientId, Display, EndReason, Role, WindowSize
+from ttybridge.sessions import door, seats
 from ttybridge.sessions.attachment import Attachment, RoleChanged
 from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.door import NotAdmitted, Refused
 from ttybridge.sessions.hub import Hub
+from ttybridge.sessions.place import Place
 from ttybridge.sessions.room import SessionFull
+from ttybridge.sessions.terminal import Terminal
 
 SIZE = WindowSize(cols=80, rows=24)
 OWNER = Person(Role.OWNER, Entrance.PAGE, "Olga", "cookie-olga", "", "192.0.2.1")
@@ -366,3 +368,125 @@ async def test_viewers_of_the_shared_stream_have_a_limit_of_their_own() -> None:
         session.hub.park(session.hub.attachments[0])
         watching = await join(NOBODY, SIZE, acks=False, display=Display.AUTO)
         assert [a.id for a in session.hub.attachments] == ["c2", "c4", "c5", watching.id]
+
+
+async def test_a_viewer_gets_a_terminal_of_its_own_only_where_there_is_room() -> None:
+    async with room(max_clients=3) as session:
+        watching = [
+            await session.hub.join(NOBODY, SIZE, acks=False, display=Display.SESSION)
+            for _ in range(5)
+        ]
+        for viewer in watching:
+            session.hub.choose_display(viewer, Display.OWN)
+        await eventually(lambda: sum(not v.follows for v in watching) == 2, "two have changed")
+        owner = await session.join(OWNER)
+        assert owner.role is Role.OWNER
+        with pytest.raises(SessionFull):
+            await session.people.grant(watching[4].id, Role.EDITOR, BY_OWNER)
+        assert watching[4].role is Role.VIEWER
+
+
+async def test_who_only_watches_takes_no_place_that_an_owner_may_come_back_to() -> None:
+    async with room(max_clients=4) as session:
+        away = await session.join(OWNER)
+        await session.join(EDITOR)
+        session.hub.park(away)
+        await session.join(NOBODY)
+        await session.join(Person(Role.VIEWER, Entrance.PAGE, "", "another"))
+        with pytest.raises(SessionFull):
+            await session.join(NOBODY)
+        assert away in session.hub.attachments
+        await session.join(Person(Role.EDITOR, Entrance.PAGE, "Ida", "cookie-ida"))
+        assert away not in session.hub.attachments
+
+
+async def test_a_change_that_comes_while_somebody_is_joining_counts() -> None:
+    async with room() as session:
+        first = await session.join(EDITOR)
+        opened = session.hub.terminals.open
+        gate = asyncio.Event()
+
+        async def slowly(client_id: ClientId, place: Place) -> Terminal:
+            await gate.wait()
+            return await opened(client_id, place)
+
+        session.hub.terminals.open = slowly  # type: ignore[method-assign]
+        second = asyncio.create_task(session.join(EDITOR))
+        third = asyncio.create_task(session.join(VIEWER))
+        await asyncio.sleep(0)
+        granting = asyncio.create_task(session.people.grant(first.id, Role.VIEWER, BY_OWNER))
+        session.hub.remove_credential("cookie-vi", "The link has been revoked.")
+        await asyncio.sleep(0)
+        gate.set()
+        await granting
+        assert (await second).role is Role.VIEWER
+        with pytest.raises(NotAdmitted):
+            await third
+
+
+async def test_a_grant_is_carried_out_though_the_one_who_gives_it_leaves() -> None:
+    async with room() as session:
+        viewer = await session.join(VIEWER)
+        granting = asyncio.create_task(session.people.grant("Vi", Role.EDITOR, BY_OWNER))
+        await asyncio.sleep(0)
+        granting.cancel()
+        await asyncio.gather(granting, return_exceptions=True)
+        await eventually(lambda: viewer.role is Role.EDITOR, "the grant is carried out")
+
+
+async def test_one_person_does_not_fill_the_waiting_room_and_is_let_in_in_all_tabs() -> None:
+    async with room(approves=True) as session:
+        tabs = [asyncio.create_task(session.join(VIEWER)) for _ in range(4)]
+        await eventually(lambda: tabs[3].done(), "the fourth tab is turned away")
+        with pytest.raises(NotAdmitted):
+            await tabs[3]
+        with pytest.raises(Refused, match="may not turn"):
+            session.people.kick("c1", BY_EDITOR)
+        session.people.admit("Vi", BY_OWNER)
+        assert [(await tab).name for tab in tabs[:3]] == ["Vi"] * 3
+
+
+async def test_a_locked_door_stays_closed_when_nobody_has_to_be_asked_any_more() -> None:
+    async with room(approves=True) as session:
+        waiting = asyncio.create_task(session.join(VIEWER))
+        await eventually(lambda: session.people.rows(), "one waits")
+        session.people.lock(True, BY_OWNER)
+        session.people.approve(False, BY_OWNER)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        session.people.lock(False, BY_OWNER)
+        assert (await waiting).name == "Vi"
+
+
+async def test_sizes_are_told_when_they_change_and_not_each_time_somebody_says_one() -> None:
+    async with room() as session:
+        owner, viewer = await session.join(OWNER), await session.join(VIEWER)
+        told = []
+        for cols in range(100):
+            viewer.resize(WindowSize(cols=40 + cols, rows=20))
+            while (item := owner.next_nowait(0)) is not None:
+                told.append(item)
+        assert [item for item in told if isinstance(item, Resized)] == [Resized(SIZE)]
+
+
+async def test_the_window_stays_for_who_comes_back_and_then_goes_to_the_largest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seats, "SIZE_GRACE_S", 0.2)
+    auto = {"acks": False, "display": Display.AUTO}
+    small, large = WindowSize(cols=40, rows=20), WindowSize(cols=120, rows=40)
+    async with room() as session:
+        owner = await session.hub.join(OWNER, SIZE, **auto)  # type: ignore[arg-type]
+        phone = await session.hub.join(EDITOR, small, **auto)  # type: ignore[arg-type]
+        desk = await session.hub.join(Person(Role.EDITOR, Entrance.PAGE), large, **auto)  # type: ignore[arg-type]
+        assert [a.follows for a in (owner, phone, desk)] == [False, True, True]
+        session.hub.leave(owner)
+        owner = await session.hub.join(OWNER, SIZE, **auto)  # type: ignore[arg-type]
+        await asyncio.sleep(0.4)  # longer than anybody waits for the window
+        assert [a.follows for a in (owner, phone, desk)] == [False, True, True]
+        session.hub.leave(owner)
+        await eventually(lambda: not desk.follows, "the largest has the window")
+        assert phone.follows
+        session.hub.choose_display(phone, Display.OWN)
+        await eventually(lambda: desk.follows, "who left it open follows")
+        assert not phone.follows

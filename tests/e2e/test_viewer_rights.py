@@ -312,3 +312,41 @@ async def test_the_time_of_a_link_is_the_time_of_its_guests(start_bridge: StartB
         assert [e[1]["reason"] for e in viewer.events if e[0] == "exit"] == ["removed"]
         assert (await session.get(f"{bridge.address}api/people")).status == 401
         await owner.echo()
+
+
+async def test_who_has_not_been_let_in_reaches_nothing_beside_the_session_either(
+    start_bridge: StartBridge, tmp_path: Path
+) -> None:
+    (tmp_path / "demo.cast").write_text('{"version": 2, "width": 80, "height": 24}\n')
+    bridge = start_bridge("--approve", "--proxy", "9", "--record-dir", str(tmp_path))
+    paths = ["api/people", "recordings/demo.cast", "replay?name=demo.cast", "proxy/9/"]
+    async with guest(bridge, "editor", name="Eve") as session:
+
+        async def statuses() -> list[int]:
+            return [(await session.get(f"{bridge.address}{path}")).status for path in paths]
+
+        assert await statuses() == [403] * 4
+        console = await session.ws_connect(tty(bridge, OPEN), max_msg_size=0)
+        await console.send_str("40")
+        row = await eventually_waiting(bridge)
+        assert await statuses() == [403] * 4
+        await asyncio.to_thread(bridge.control.admit, row)
+        while not (await console.receive_str()).startswith('42["data"'):
+            pass
+        assert await statuses() == [200, 200, 200, 502]
+        await asyncio.to_thread(bridge.control.lock)
+        assert await statuses() == [200, 200, 200, 502], "who is in may go on"
+    async with guest(bridge, "editor") as other:
+        assert (await other.get(f"{bridge.address}api/people")).status == 403
+
+
+async def eventually_waiting(bridge: RunningBridge) -> str:
+    """Wait until somebody waits; return the id."""
+    found: list[str] = []
+
+    def look() -> bool:
+        found[:] = [row.id for row in bridge.control.people().people if row.state == "waiting"]
+        return bool(found)
+
+    await eventually(look, "somebody waits")
+    return found[0]

@@ -174,6 +174,28 @@ def test_a_viewer_is_shown_the_present_when_what_it_would_get_is_old() -> None:
     assert output(items).endswith(SYNC_BEGIN + b"present" + SYNC_END)
 
 
+def test_what_is_under_way_when_a_viewer_is_skipped_counts_until_it_is_acknowledged() -> None:
+    stage = Stage()
+    cursor = stage.join()
+    stage.stream.append(SYNC_BEGIN + SYNC_END)
+    stage.drain(cursor)
+    stage.stream.append(b"x" * 3 * START_BYTES)
+    stage.drain(cursor, acks=False)
+    old, window = cursor.sent, cursor.window
+    half = window // 2
+    stage.now += 1
+    stage.stream.ack(cursor, old - half)
+    assert cursor.window == window
+    stage.key(b"k" * 3 * START_BYTES)
+    assert len(output(stage.drain(cursor, acks=False)).partition(b"[2J")[2]) <= half
+    sent = cursor.sent
+    stage.stream.ack(cursor, old - half // 2)
+    assert 0 < len(output(stage.drain(cursor, acks=False))) <= half // 2
+    stage.stream.ack(cursor, old)
+    assert cursor.acked <= sent
+    assert cursor.credit <= cursor.window - (cursor.sent - sent)
+
+
 def test_a_little_that_is_old_is_sent_all_the_same() -> None:
     stage = Stage()
     cursor = stage.join()

@@ -27,7 +27,7 @@ def prelude(*parts: bytes) -> bytes:
         (b"\x1b[4:3m\x1b[4:0m", b""),
         (b"\x1b[4;7m\x1b[24m\x1b[27m", b""),
         (b"\x1b[31m\x1b[m", b""),
-        (b"\x1b[31m\x1b[0;32m", b"\x1b[32m"),
+        (b"\x1b[1;31m\x1b[0;32m", b"\x1b[32m"),
         (b"\x1b[31m\x1bc", b""),
         (b"\x1b[2;9r", b"\x1b[2;9r"),
         (b"\x1b[4 q", b"\x1b[4 q"),

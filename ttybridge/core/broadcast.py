@@ -232,7 +232,8 @@ class Broadcast:
         cursor.acked = max(cursor.acked, min(offset, cursor.sent))
         seat.pace.on_acked(cursor.acked, now=self._now())
         cursor.window = seat.pace.window
-        cursor.wake()
+        if cursor.sent != self.end or cursor.lost or self.ended is not None:
+            cursor.wake()
 
     def resume(self, cursor: Cursor, offset: int, *, reset: bool = False) -> None:
         """Set a parked viewer where its client says that it stopped."""
@@ -253,6 +254,9 @@ class Broadcast:
         """Return what to send to a viewer next, and count it as sent; None when it has to wait."""
         seat = self._seats.get(cursor)
         if seat is None:
+            return None
+        has_all = cursor.sent == self.end and not (cursor.lost or cursor.prelude)
+        if has_all and self.ended is None and seat.size is self._sizes[-1][1]:
             return None
         if not cursor.lost and self._is_late(seat):
             cursor.lost = "behind"

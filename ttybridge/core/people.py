@@ -1,5 +1,6 @@
 """Who somebody is, as the entrance that let them in has found out; names that can be shown."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from ttybridge.model import Role
 
 MAX_NAME = 40
 """Longest name of a person, in characters."""
+
+_LIKE_AN_ID = re.compile(r"[cl][0-9]+(?:-[0-9]+)?")
+"""What clients and links are called, and so nobody else."""
 
 _UNSHOWN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode categories that no name has: controls, bidirectional marks, surrogates, separators."""
@@ -56,9 +60,12 @@ class Actor:
 def clean_name(text: str) -> str:
     r"""Return a name that is safe to show: one line, no controls, at most `MAX_NAME` characters.
 
-    >>> clean_name("  Ada\x1b[31m\n \u202eLovelace ")
-    'Ada[31m Lovelace'
+    One that could be taken for a client's or a link's id is none.
+
+    >>> clean_name("  Ada\x1b[31m\n \u202eLovelace "), clean_name("c7")
+    ('Ada[31m Lovelace', '')
     """
     shown = "".join(" " if c.isspace() else c for c in text[: 4 * MAX_NAME])
     kept = "".join(c for c in shown if unicodedata.category(c) not in _UNSHOWN)
-    return " ".join(kept.split())[:MAX_NAME].strip()
+    name = " ".join(kept.split())[:MAX_NAME].strip()
+    return "" if _LIKE_AN_ID.fullmatch(name) else name

@@ -125,6 +125,7 @@ class Attachment:
         self._on_resize = on_resize
         self._window_bytes, self._acks = window_bytes, acks
         self._resized: Resized | None = None
+        self._told_size: WindowSize | None = None
         self._news: deque[RoleChanged | Follows] = deque(maxlen=MAX_NEWS)
         self._confirmed: Accepted | None = None
         self._end: End | None = None
@@ -192,10 +193,9 @@ class Attachment:
         if self._resized is not None:
             resized, self._resized = self._resized, None
             return resized
-        if self._has_moved:
+        if self._has_moved and not self._cursor.lost:
             self._has_moved = False
-            if not self._cursor.lost:
-                return Reset(self.offset, "replay", hard=True)
+            return Reset(self.offset, "replay", hard=True)
         return self._output(limit)
 
     def _output(self, limit: int) -> Chunk | Reset | Resized | Finished | None:
@@ -205,6 +205,8 @@ class Attachment:
         self.terminal.update_flow()
         if isinstance(item, Reset):
             self.terminal.repaint()
+            if self._has_moved:
+                self._has_moved, item = False, replace(item, hard=True)
         if self._owed is not None and isinstance(item, Chunk):
             self._owed.asked(item.data)
         if self._shift and isinstance(item, Chunk | Reset):
@@ -240,9 +242,10 @@ class Attachment:
             self._on_resize()
 
     def tell_size(self, size: WindowSize) -> None:
-        """Tell the client that the pty has this size."""
-        self._resized = Resized(size)
-        self._ready.set()
+        """Tell the client that the pty has this size, unless it knows."""
+        if size != self._told_size:
+            self._told_size, self._resized = size, Resized(size)
+            self._ready.set()
 
     def tell_role(self, role: Role, by: str) -> None:
         """Give the client another role, at once, and tell it."""
@@ -264,6 +267,7 @@ class Attachment:
         self._cursor.parked = was_parked
         self._typing = Typing(terminal, self._confirm, seq=self._typing.seq)
         self._has_moved, self._resized, self._owed = True, None, Owed()
+        self._told_size = None
         if follows != self.follows:
             self.follows = follows
             self._news.append(Follows(follows))
@@ -303,8 +307,9 @@ class Attachment:
         self.terminal.stream.resume(
             self._cursor, max(0, offset - self._shift), reset=reset or is_before
         )
+        self._told_size = None
         if self.follows:
-            self._resized = Resized(self.terminal.size)
+            self.tell_size(self.terminal.size)
         self._ready.set()
 
     def detach(self) -> None:

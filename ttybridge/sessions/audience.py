@@ -29,10 +29,10 @@ WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
 
-FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.00025, 0.05
+FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.0004, 0.08
 """Least time between two small flushes: so much for each viewer, and so much at most, in seconds.
 A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
-next, and three frames of a browser are no delay for who only watches."""
+next, and five frames of a browser are no delay for who only watches."""
 
 LINGER_S = 30.0
 """How long the shared client is kept without viewers, in seconds: who comes back sees the screen
@@ -195,6 +195,7 @@ class Audience:
         control: Control,
         start: Callable[[WindowSize, Callable[[], None]], Awaitable[SharedTerminal]],
         *,
+        stop: Callable[[SharedTerminal], Coroutine[Any, Any, None]],
         on_size: Callable[[], None],
         is_last: Callable[[], bool],
     ) -> None:
@@ -203,11 +204,12 @@ class Audience:
         Args:
             control: Runs tmux commands.
             start: Starts the shared client; gets what to call when its last viewer has left.
+            stop: Ends it.
             on_size: Called when the size has changed.
             is_last: Tells whether no other client of ours is left.
         """
         self.size: WindowSize | None = None
-        self._control, self._start = control, start
+        self._control, self._start, self._stop = control, start, stop
         self._on_size, self._is_last = on_size, is_last
         self._terminal: SharedTerminal | None = None
         self._watch: Watch | None = None
@@ -233,7 +235,7 @@ class Audience:
                     size = await self.measure()
                     old, self._terminal = self._terminal, None
                     if old is not None:
-                        await old.close()
+                        await self._stop(old)
                     self._terminal = await self._start(size, self.let_go)
                     self._terminal.follow(self.size or size)
                 self._keep_watch()
@@ -299,7 +301,7 @@ class Audience:
             self._timer.cancel()
         terminal, self._terminal = self._terminal, None
         if terminal is not None:
-            await terminal.close()
+            self._run(self._stop(terminal))
         await self._end_watch()
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -325,7 +327,7 @@ class Audience:
         terminal = self._terminal
         if terminal is not None and not terminal.stream.cursors:
             self._terminal = None
-            self._run(terminal.close())
+            self._run(self._stop(terminal))
         if self._terminal is None and not self._following:
             self._run(self._end_watch())
 
@@ -335,6 +337,12 @@ class Audience:
             await watch.close()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        async def guarded() -> None:
+            try:
+                await work
+            except TtyBridgeError as error:
+                log.warning("%s", error)
+
+        task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

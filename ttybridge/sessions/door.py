@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 50
 """People who may wait to be let in at a time; more are turned away."""
 
+MAX_WAITING_EACH = 3
+"""How often one person may wait at a time, in several tabs."""
+
 REMOVED = "You have been removed from the session."
 """What somebody is told who is removed."""
 
@@ -126,13 +129,13 @@ class Door:
         """
         is_known = bool(person.credential) and person.credential in self._known
         try:
-            if person.credential and person.credential in self._banned:
+            if self.is_banned(person):
                 raise NotAdmitted("removed", REMOVED)
             if self.is_locked and not is_known:
                 raise NotAdmitted(
                     "locked",
                     "The session is locked: nobody new comes in.",
-                    hint="Whoever is in can unlock it, and so can: ttybridge unlock",
+                    hint="An owner can unlock it.",
                 )
             if self.approves and person.role is not Role.OWNER and not is_known:
                 await self._wait(client_id, person, size, on_waiting)
@@ -140,9 +143,13 @@ class Door:
             note_person(self.note, "refuse", client_id, person, why=error.code)
             raise
 
+    def is_banned(self, person: Person) -> bool:
+        """Tell whether what somebody came with is accepted no more."""
+        return bool(person.credential) and person.credential in self._banned
+
     def lets_in(self, person: Person) -> bool:
         """Tell whether somebody may come in now without waiting for anybody."""
-        if person.credential and person.credential in self._banned:
+        if self.is_banned(person):
             return False
         if person.credential and person.credential in self._known:
             return True
@@ -184,6 +191,7 @@ class Door:
         if self.is_locked is not is_on:
             self.is_locked = is_on
             self.note("lock" if is_on else "unlock", by=shown(by))
+            self._let_all_in(by)
             self._changed()
 
     def approve(self, is_on: bool, by: Actor) -> None:
@@ -191,9 +199,7 @@ class Door:
         if self.approves is not is_on:
             self.approves = is_on
             self.note("approve" if is_on else "approve-off", by=shown(by))
-            if not is_on:
-                for waiting in list(self._waiting.values()):
-                    self._answer(waiting.id, by, is_let_in=True)
+            self._let_all_in(by)
             self._changed()
 
     def turn_away(self, credential: str) -> None:
@@ -218,7 +224,8 @@ class Door:
         size: WindowSize,
         on_waiting: Callable[[], None] | None,
     ) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        same = [w for w in self._waiting.values() if _is_same(w.person, person)]
+        if len(self._waiting) >= MAX_WAITING or len(same) >= MAX_WAITING_EACH:
             raise NotAdmitted("full", "Too many people wait to be let in. Try again later.")
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[client_id] = _Waiting(client_id, person, size, self._clock(), answer)
@@ -234,20 +241,36 @@ class Door:
         if not is_let_in:
             raise NotAdmitted("refused", "You were not let in.")
 
+    def _let_all_in(self, by: Actor) -> None:
+        """Let everybody in who waits, if nobody has to any more."""
+        if not self.is_locked and not self.approves:
+            for waiting in list(self._waiting.values()):
+                self._tell(waiting, by, is_let_in=True)
+
     def _answer(self, who: str, by: Actor, *, is_let_in: bool) -> None:
-        found = [w for w in self._waiting.values() if who in (w.id, w.person.shown)]
-        if len(found) != 1:
+        found = [w for w in self._waiting.values() if w.id == who]
+        found = found or [w for w in self._waiting.values() if w.person.shown == who]
+        if not found or not all(_is_same(w.person, found[0].person) for w in found):
             raise Refused(
                 f"Nobody waits as {who!r}." if not found else f"{len(found)} wait as {who!r}.",
                 hint="ttybridge who lists everybody with an id.",
             )
-        waiting = found[0]
+        for waiting in list(self._waiting.values()):  # in other tabs, too
+            if waiting in found or _is_same(waiting.person, found[0].person):
+                self._tell(waiting, by, is_let_in=is_let_in)
+
+    def _tell(self, waiting: _Waiting, by: Actor, *, is_let_in: bool) -> None:
+        if waiting.answer.done():
+            return
         if is_let_in and waiting.person.credential:
             self._known.add(waiting.person.credential)
-        if not waiting.answer.done():
-            event = "admit" if is_let_in else "turn-away"
-            note_person(self.note, event, waiting.id, waiting.person, by=shown(by))
-            waiting.answer.set_result(is_let_in)
+        event = "admit" if is_let_in else "turn-away"
+        note_person(self.note, event, waiting.id, waiting.person, by=shown(by))
+        waiting.answer.set_result(is_let_in)
+
+
+def _is_same(one: Person, other: Person) -> bool:
+    return bool(one.credential) and one.credential == other.credential
 
 
 def _row(waiting: _Waiting) -> Row:

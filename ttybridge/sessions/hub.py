@@ -5,11 +5,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from ttybridge.core.people import Person
-from ttybridge.core.permissions import Action, is_lower, may
+from ttybridge.core.permissions import is_lower
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import (
     ClientId,
@@ -21,32 +20,17 @@ from ttybridge.model import (
     WindowSize,
 )
 from ttybridge.sessions.attachment import Attachment
+from ttybridge.sessions.door import REMOVED, NotAdmitted
 from ttybridge.sessions.people import People
 from ttybridge.sessions.place import Place, Terminals
 from ttybridge.sessions.room import Room
-from ttybridge.sessions.terminal import Terminal
+from ttybridge.sessions.seats import Seats
 
 log = logging.getLogger(__name__)
 
 
 class NoSuchClient(TtyBridgeError):
     """Nobody may come back with this id and key."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """The terminal that a client has."""
-
-    terminal_id: ClientId
-    terminal_type: str
-    number: int
-    """How many it has had."""
-    role: Role
-    """What the client is to be, by the last word about it."""
-    is_viewer: bool
-    """Whether the terminal is a viewer's."""
-    changing: asyncio.Lock
-    """Held while it gets another one."""
 
 
 def _ignore(_data: bytes) -> None:
@@ -91,7 +75,6 @@ class Hub:
         self.terminals = terminals
         self.resume_s = resume_s
         self.window_bytes = window_bytes
-        self._room = Room(max_clients, max_viewers)
         self._make_key = make_key
         self._clock = clock
         self.people = People(
@@ -100,8 +83,13 @@ class Hub:
         self.on_typed: Callable[[bytes], None] = _ignore
         self._attachments: dict[ClientId, Attachment] = {}
         self._timers: dict[ClientId, asyncio.TimerHandle] = {}
-        self._places: dict[ClientId, _Held] = {}
-        self._opening = 0
+        self._seats = Seats(
+            terminals,
+            Room(max_clients, max_viewers),
+            lambda: self.attachments,
+            self._run,
+            lambda: self.people.changed(),
+        )
         self._count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -150,14 +138,12 @@ class Hub:
         client_id = ClientId(f"c{self._count}")
         await self.people.enter(client_id, person, size, on_waiting)
         self._must_be_open()
-        place = Place(person.role, size, terminal_type, self._follows(person.role, display))
-        if gives_up := self._room.check(place, self.attachments, self._opening):
-            self.leave(gives_up)
-        self._opening += 1
-        try:
-            terminal_id, terminal = await self._open(client_id, place, 1)
-        finally:
-            self._opening -= 1
+        person = self.people.now(person)
+        place = Place(person.role, size, terminal_type, self._seats.follows(person.role, display))
+        seat, terminal = await self._seats.open(client_id, place, self.leave)
+        if self.people.door.is_banned(person):  # since a moment
+            await self._seats.release(seat, terminal)
+            raise NotAdmitted("removed", REMOVED)
         attachment = Attachment(
             client_id=client_id,
             key=self._make_key(),
@@ -166,21 +152,21 @@ class Hub:
             terminal=terminal,
             window_bytes=self.window_bytes,
             acks=acks,
-            on_resize=self._fit,
+            on_resize=self._seats.fit,
             display=display,
             follows=place.follows,
             since=self._clock(),
         )
         attachment.on_typed = lambda data: self.on_typed(data)
         self._attachments[client_id] = attachment
-        self._places[client_id] = _Held(
-            terminal_id, terminal_type, 1, person.role, person.role is Role.VIEWER, asyncio.Lock()
-        )
-        self._fit()
+        self._seats.take(attachment, seat)
         log.info(
             "client %s attached (%s, %dx%d)", client_id, person.role.value, size.cols, size.rows
         )
         self.people.joined(attachment)
+        role = self.people.now(person).role
+        if role is not person.role:  # since a moment, too
+            await self.set_role(attachment, role, "")
         return attachment
 
     async def set_role(self, attachment: Attachment, role: Role, by: str) -> None:
@@ -194,20 +180,24 @@ class Hub:
             role: The role.
             by: Who gives it, for people.
         """
-        held = self._places.get(attachment.id)
-        if held is None:
-            return
-        held.role = role
         if is_lower(role, attachment.role):
             attachment.tell_role(role, by)
-        await self._settle(attachment, by)
+        await self._seats.set_role(attachment, role, by)
         log.info("client %s is %s now", attachment.id, attachment.role.value)
+
+    def must_have_room(self, attachment: Attachment, role: Role) -> None:
+        """Check that a client could have the terminal for a role.
+
+        Raises:
+            SessionFull: There is no place.
+        """
+        self._seats.must_have_room(attachment, role)
 
     def choose_display(self, attachment: Attachment, display: Display) -> None:
         """Show a client the session's window, or one of its own size; returns at once."""
         if attachment.display is not display:
             attachment.display = display
-            self._run(self._settle(attachment))
+            self._seats.display_changed(attachment)
 
     def remove(self, attachment: Attachment, sentence: str) -> None:
         """End a client's stream; it is told why, and then leaves."""
@@ -219,21 +209,39 @@ class Hub:
         """End the streams of all clients that came in with a credential."""
         if not credential:
             return
+        self.people.door.ban(credential)
         self.people.door.turn_away(credential)
         for attachment in self.attachments:
             if attachment.person.credential == credential:
                 self.remove(attachment, sentence)
 
     def resume(
-        self, client_id: ClientId, key: str, offset: int, size: WindowSize, *, reset: bool
+        self,
+        client_id: ClientId,
+        key: str,
+        offset: int,
+        size: WindowSize,
+        *,
+        reset: bool,
+        credential: str = "",
     ) -> Attachment:
         """Give a client that lost its connection its place back.
+
+        Args:
+            client_id: Its id.
+            key: Its secret.
+            offset: Where it goes on.
+            size: Its window size.
+            reset: Whether it wants a repaint in any case.
+            credential: What it comes back with: a guest's place is for the same one.
 
         Raises:
             NoSuchClient: The place is gone, or the key is wrong.
         """
         attachment = self._attachments.get(client_id)
         if attachment is None or not attachment.knows(key):
+            raise NoSuchClient("The client's place is gone.")
+        if attachment.person.link and attachment.person.credential != credential:
             raise NoSuchClient("The client's place is gone.")
         if not attachment.is_parked:
             attachment.on_replaced()
@@ -242,7 +250,7 @@ class Hub:
             timer.cancel()
         attachment.resume(offset, reset=reset)
         attachment.resize(size)
-        self._fit()
+        self._seats.fit()
         log.info("client %s came back", client_id)
         self.people.changed()
         return attachment
@@ -256,7 +264,7 @@ class Hub:
             return
         attachment.park()
         self._left.set()
-        self._fit()
+        self._seats.fit()
         log.info("client %s lost its connection", attachment.id)
         self.people.changed()
         loop = asyncio.get_running_loop()
@@ -271,12 +279,9 @@ class Hub:
             timer.cancel()
         attachment.detach()
         self._left.set()
-        self._fit()
         log.info("client %s left", attachment.id)
-        held = self._places.pop(attachment.id)
-        self._run(self._leave_place(attachment, held))
+        self._seats.leave(attachment)
         self.people.left(attachment)
-        self._let_one_size()
 
     async def wait_until_told(self) -> None:
         """Wait until every connected client has got the end of its stream and left."""
@@ -293,94 +298,16 @@ class Hub:
     async def close(self) -> None:
         """Detach everybody and end what was started; a tmux session lives on."""
         self._closing = True
+        self._seats.close()
         for attachment in self.attachments:
             self.leave(attachment)
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self.terminals.close()
 
-    def _fit(self) -> None:
-        self.terminals.fit([a for a in self.attachments if not a.is_parked])
-
     def _must_be_open(self) -> None:
         if self._closing:
             raise TtyBridgeError("The bridge is stopping.")
-
-    # --- places ----------------------------------------------------------------------------
-
-    def _follows(self, role: Role, display: Display, but: Attachment | None = None) -> bool:
-        """Tell whether a client is to show the session's window."""
-        if not self.terminals.can_follow or display is Display.OWN:
-            return False
-        if role is Role.VIEWER or display is Display.SESSION:
-            return True
-        return any(a.sizes and not a.is_parked for a in self.attachments if a is not but)
-
-    async def _open(
-        self, client_id: ClientId, place: Place, number: int
-    ) -> tuple[ClientId, Terminal]:
-        # Each terminal has a name of its own: a client may have two for a moment.
-        terminal_id = client_id if number == 1 else ClientId(f"{client_id}-{number}")
-        return terminal_id, await self.terminals.open(terminal_id, place)
-
-    async def _settle(self, attachment: Attachment, by: str = "") -> None:
-        """Give a client the terminal that its role and its display ask for, then the role."""
-        held = self._places.get(attachment.id)
-        if held is None:
-            return
-        async with held.changing:
-            role = held.role
-            follows = self._follows(role, attachment.display, attachment)
-            if (role is Role.VIEWER, follows) != (held.is_viewer, attachment.follows):
-                await self._reopen(attachment, held, role, follows=follows)
-            if held.role is role is not attachment.role:  # nobody has said otherwise meanwhile
-                attachment.tell_role(role, by)
-        self._fit()
-        self._let_one_size()
-        self.people.changed()
-
-    async def _reopen(
-        self, attachment: Attachment, held: "_Held", role: Role, *, follows: bool
-    ) -> None:
-        place = Place(role, attachment.size, held.terminal_type, follows)
-        try:
-            terminal_id, terminal = await self._open(attachment.id, place, held.number + 1)
-        except TtyBridgeError as error:
-            log.warning("client %s gets no other terminal: %s", attachment.id, error)
-            self._give_up(attachment, error)
-            return
-        if attachment.id not in self._attachments:  # it has left meanwhile
-            await self.terminals.release(terminal_id, terminal)
-            return
-        held.number += 1
-        before, held.terminal_id, held.is_viewer = (
-            held.terminal_id,
-            terminal_id,
-            role is Role.VIEWER,
-        )
-        old = attachment.terminal
-        if terminal is old:
-            attachment.stay(role, follows=follows)
-        else:
-            attachment.move(terminal, role, follows=follows)
-        self._run(self.terminals.release(before, old))
-
-    def _give_up(self, attachment: Attachment, error: TtyBridgeError) -> None:
-        attachment.end(End(ExitStatus(), EndReason.KILLED, str(error), restart=True))
-
-    async def _leave_place(self, attachment: Attachment, held: "_Held") -> None:
-        async with held.changing:  # a change that is under way ends first
-            await self.terminals.release(held.terminal_id, attachment.terminal)
-
-    def _let_one_size(self) -> None:
-        """When nobody is left whose window the session's follows, let the oldest one be it."""
-        if self._closing or any(a.sizes for a in self.attachments):
-            return
-        for attachment in self.attachments:
-            is_asked = attachment.display is Display.AUTO and not attachment.is_parked
-            if is_asked and may(attachment.role, Action.RESIZE, attachment.person.entrance):
-                self._run(self._settle(attachment))
-                return
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(work))

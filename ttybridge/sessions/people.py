@@ -6,6 +6,7 @@ is the hub's; here stands who asks, whom it concerns, and who is told.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ttybridge.core.people import Actor, Person, clean_name
@@ -37,6 +38,9 @@ class Session(Protocol):
 
     async def set_role(self, attachment: Attachment, role: Role, by: str) -> None:
         """Give a client another role."""
+
+    def must_have_room(self, attachment: Attachment, role: Role) -> None:
+        """Raise SessionFull where a client in another role would need a place that is not there."""
 
     def remove(self, attachment: Attachment, sentence: str) -> None:
         """End a client's stream."""
@@ -70,6 +74,8 @@ class People:
         self._session = session
         self.holders: list[Holder] = []
         self.on_change: list[Callable[[], None]] = []
+        self._roles: dict[str, Role] = {}
+        """What somebody has granted to whom, by credential, and so for the clients to come."""
         self._note: Note = no_note
         self.door = Door(
             self.changed, clock=clock, approves=approves, locks_after_owner=locks_after_owner
@@ -86,6 +92,11 @@ class People:
 
     # --- coming and going ------------------------------------------------------------------
 
+    def now(self, person: Person) -> Person:
+        """Return a person with the role that it has now, whatever the credential gave before."""
+        role = self._roles.get(person.credential, person.role) if person.credential else person.role
+        return replace(person, role=role)
+
     def joined(self, attachment: Attachment) -> None:
         """Note that somebody is in."""
         note_person(self.note, "join", attachment.id, attachment.person)
@@ -94,7 +105,9 @@ class People:
 
     def left(self, attachment: Attachment) -> None:
         """Note that somebody has gone for good."""
-        note_person(self.note, "leave", attachment.id, attachment.person)
+        note_person(
+            self.note, "leave", attachment.id, replace(attachment.person, role=attachment.role)
+        )
         self.changed()
 
     def changed(self) -> None:
@@ -134,8 +147,10 @@ class People:
                 f"{shown(by)} may not make {_named(attachment)} {_with_article(role)}.",
                 hint="Owners may.",
             )
+        self._session.must_have_room(attachment, role)
         credential = attachment.person.credential
         if credential:
+            self._roles[credential] = role
             for holder in self.holders:
                 holder.set_role(credential, role)
         self.note(
@@ -148,7 +163,8 @@ class People:
         )
         concerned = [each for each in self._clients_of(attachment) if each.role is not role]
         # All at once: nobody types on in one tab while another one is still being changed.
-        await asyncio.gather(*(self._session.set_role(each, role, shown(by)) for each in concerned))
+        work = asyncio.gather(*(self._session.set_role(a, role, shown(by)) for a in concerned))
+        await asyncio.shield(work)  # to its end, though the one who asks may not wait for it
         self.changed()
 
     def kick(self, who: str, by: Actor) -> str:
@@ -165,6 +181,8 @@ class People:
             Refused: There is no such person, or it is not allowed.
         """
         if self.door.has(who):
+            if not may(by.role, Action.ADMIT, by.entrance):
+                raise Refused(f"{shown(by)} may not turn anybody away.", hint="Owners may.")
             self.door.refuse(who, by)
             return ""
         attachment = self._find(who)

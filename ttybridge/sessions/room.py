@@ -43,12 +43,14 @@ class Room:
         own = [each for each in here if not _shares(each)]
         gives_way = None
         if len(own) + opening >= self.max_clients:
-            gives_way = _away(own, f"{self.max_clients} clients", "--max-clients")
+            # Who only watches takes nobody's place who may type.
+            among = [a for a in own if not a.may_type] if place.role is Role.VIEWER else own
+            gives_way = _away(among, f"{self.max_clients} clients", "--max-clients")
             own.remove(gives_way)
         watching = sum(not each.may_type for each in own)
         # Watchers alone cannot lock out those who may type.
         most = max(1, self.max_clients - 1 - self.max_clients // KEPT_FOR_TYPING)
-        if place.role is Role.VIEWER and watching >= most:
+        if place.role is Role.VIEWER and watching + opening >= most:
             raise SessionFull(
                 f"There are {watching} watching already; the other places are for those who type.",
                 hint="Allow more with --max-clients.",

@@ -24,7 +24,7 @@ from ttybridge.sessions.audience import Audience, SharedTerminal
 from ttybridge.sessions.control import Control
 from ttybridge.sessions.place import Place
 from ttybridge.sessions.terminal import SpawnPty, Terminal
-from ttybridge.sessions.tmux_clients import T, TmuxClients
+from ttybridge.sessions.tmux_clients import SHARED, T, TmuxClients
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class TmuxTerminals:
                 ),
                 Place(Role.VIEWER, size),
             ),
+            stop=lambda terminal: self._clients.release(SHARED, terminal),
             on_size=lambda: self.fit(self._attachments),
             is_last=lambda: not self._live,
         )

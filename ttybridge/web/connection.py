@@ -60,6 +60,7 @@ class Connection:
         self.is_joined = False
         self.is_open = True
         self._gone = asyncio.Event()
+        self._line_ended = asyncio.Event()
         self.has_websocket = False
         self.on_ack: Callable[[int], bool] | None = None
         self._bodies: set[asyncio.Timeout] = set()
@@ -136,6 +137,7 @@ class Connection:
         """
         self.has_websocket = True
         self._line = line
+        self._line_ended.clear()
         if upgrades:
             self._upgrade = self._loop.call_later(self._join_timeout_s, self._cut)
 
@@ -143,6 +145,7 @@ class Connection:
         """Note that the WebSocket has ended, with the connection or before it was used."""
         self.has_websocket = False
         self._line = None
+        self._line_ended.set()
         if self._upgrade is not None:
             self._upgrade.cancel()
             self._upgrade = None
@@ -192,6 +195,12 @@ class Connection:
             self.send(packet, data)
 
     @property
+    def queued(self) -> int:
+        """Packets that the transport has not taken yet."""
+        socket = self._eio.sockets.get(self.sid)
+        return 0 if socket is None else int(socket.queue.qsize())
+
+    @property
     def is_free(self) -> bool:
         """Whether what is sent now leaves at once: everything before it has."""
         return self._free_line() is not None
@@ -222,6 +231,8 @@ class Connection:
         """Say goodbye, and wait until the client has taken all and is gone, a bounded time."""
         self.close(LAST_OUTPUT_S if self.has_websocket else CLOSE_GRACE_S)
         await self._gone.wait()
+        if self._line is not None:  # what is still on its way is lost when the bridge ends
+            await self._line_ended.wait()
 
     def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
         """Say goodbye, and cut the line after `grace_s` seconds; returns at once."""

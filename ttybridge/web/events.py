@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,19 @@ from ttybridge.sessions.room import SessionFull
 from ttybridge.web.announcements import Announcements
 from ttybridge.web.connection import Connection
 from ttybridge.web.engine import Engine
-from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer
+from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer, colab_data
 from ttybridge.web.visitor import visitor
 
 log = logging.getLogger(__name__)
+
+WAIT = "Waiting to be let in…\r\n"
+"""What a client of Colab's contract is shown meanwhile."""
+
+Waits = TtyBridgeError | None
+"""What somebody who waits is told: why it was not let in; None that it has to wait."""
+
+Join = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+"""Joins the session; is given what to call when somebody has to wait."""
 
 CLOSING = End(ExitStatus(), EndReason.CLOSING, "The bridge has stopped.", restart=False)
 """What clients are told when the bridge stops."""
@@ -133,21 +142,32 @@ class Events:
         again = hello.resume
         with contextlib.suppress(NoSuchClient):
             attachment = self._hub.resume(
-                ClientId(again.id), again.key, again.offset, hello.size, reset=again.reset
+                ClientId(again.id),
+                again.key,
+                again.offset,
+                hello.size,
+                reset=again.reset,
+                credential=visitor(connection.principal, Entrance.PAGE, "").credential,
             )
             self._serve_page(sid, connection, attachment, resumed=True)
             return True
         return False
 
-    async def _join_page(self, sid: str, connection: Connection, hello: protocol.Hello) -> None:
-        """Let a page join; when it has to wait for that, return meanwhile.
+    async def _join_or_wait(
+        self, sid: str, connection: Connection, join: "Join", tell: "Callable[[Waits], None]"
+    ) -> None:
+        """Let a client join; when it has to wait for that, return meanwhile.
 
-        The connection is open then, and the page is told what it waits for.
+        The connection is open then, and the client is told what it waits for.
+
+        Args:
+            sid: Its Socket.IO session.
+            connection: Its connection.
+            join: Joins, and serves from then on; is given what to call when it has to wait.
+            tell: Tells the client that it waits, or how that has ended badly.
         """
         waits = asyncio.Event()
-        joining = asyncio.get_running_loop().create_task(
-            self._join(sid, connection, hello, waits.set)
-        )
+        joining = asyncio.get_running_loop().create_task(join(waits.set))
         waiting = asyncio.create_task(waits.wait())
         self._joining[sid] = joining
         try:
@@ -155,49 +175,44 @@ class Events:
         finally:
             waiting.cancel()
             if joining.done():
-                del self._joining[sid]
+                self._joining.pop(sid, None)
         if joining.done():
             joining.result()
             return
         connection.forget()  # its deadline is for who says nothing
         self._tasks.add(joining)
-        joining.add_done_callback(lambda task: self._was_answered(sid, connection, task))
+
+        def answered(task: "asyncio.Task[None]") -> None:
+            self._joining.pop(sid, None)
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, TtyBridgeError):
+                tell(error)
+                connection.send(protocol.DISCONNECT)
+                connection.close()
+            elif error is not None:
+                log.error("a client could not join", exc_info=error)
+                connection.abort()
+
+        joining.add_done_callback(answered)
         # Runs after the handler has returned, so the answer to `connect` is queued already.
-        asyncio.get_running_loop().call_soon(connection.send, protocol.event("waiting", {}))
+        asyncio.get_running_loop().call_soon(tell, None)
 
-    async def _join(
-        self,
-        sid: str,
-        connection: Connection,
-        hello: protocol.Hello,
-        on_waiting: Callable[[], None],
-    ) -> None:
+    async def _join_page(self, sid: str, connection: Connection, hello: protocol.Hello) -> None:
         entrance = Entrance.CONNECT if hello.is_terminal else Entrance.PAGE
-        attachment = await self._hub.join(
-            visitor(connection.principal, entrance, connection.address, chosen=hello.name),
-            hello.size,
-            acks=True,
-            display=hello.display,
-            on_waiting=on_waiting,
-        )
-        self._serve_page(sid, connection, attachment, resumed=False)
+        person = visitor(connection.principal, entrance, connection.address, chosen=hello.name)
 
-    def _was_answered(self, sid: str, connection: Connection, task: "asyncio.Task[None]") -> None:
-        """Tell somebody who has waited how it ended badly."""
-        self._joining.pop(sid, None)
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            return
-        if not isinstance(error, TtyBridgeError):
-            log.error("a client could not join", exc_info=error)
-            connection.abort()
-            return
-        connection.send(protocol.event("refused", _refusal(error)))
-        connection.send(protocol.DISCONNECT)
-        connection.close()
+        async def join(on_waiting: Callable[[], None]) -> None:
+            attachment = await self._hub.join(
+                person, hello.size, acks=True, display=hello.display, on_waiting=on_waiting
+            )
+            self._serve_page(sid, connection, attachment, resumed=False)
+
+        def tell(waits: "Waits") -> None:
+            event = ("waiting", {}) if waits is None else ("refused", _refusal(waits))
+            connection.send(protocol.event(*event))
+
+        await self._join_or_wait(sid, connection, join, tell)
 
     def _serve_page(
         self, sid: str, connection: Connection, attachment: Attachment, *, resumed: bool
@@ -229,14 +244,23 @@ class Events:
 
     async def _join_colab(self, sid: str, connection: Connection) -> None:
         person = visitor(connection.principal, Entrance.COLAB, connection.address)
-        attachment = await self._hub.join(person, DEFAULT_SIZE, acks=False)
+        older = connection.query.get("form") == "older"
 
         async def emit(event: str, data: Any, **options: Any) -> None:
             await self.engine.sio.emit(event, data, to=sid, **options)
 
-        older = connection.query.get("form") == "older"
-        peer = ColabSocketPeer(attachment, emit, older=older)
-        self._serve(sid, connection, peer, first="", resumable=False)
+        async def join(on_waiting: Callable[[], None]) -> None:
+            attachment = await self._hub.join(
+                person, DEFAULT_SIZE, acks=False, on_waiting=on_waiting
+            )
+            peer = ColabSocketPeer(attachment, emit, older=older)
+            self._serve(sid, connection, peer, first="", resumable=False)
+
+        def tell(waits: "Waits") -> None:
+            text = WAIT if waits is None else f"{waits.message}\r\n"
+            connection.send(protocol.event("data", colab_data(text, older=older)))
+
+        await self._join_or_wait(sid, connection, join, tell)
 
     def _serve(
         self,
@@ -273,6 +297,8 @@ class Events:
             connection.abort()
 
         attachment.on_replaced = replaced
+        if isinstance(peer, PagePeer):
+            connection.on_ack = peer.take_ack
         attachment.on_ended = connection.end_soon
         work = self._send_all(sid, connection, peer, first)
         sender = asyncio.get_running_loop().create_task(work)

@@ -1,5 +1,6 @@
 """The two kinds of clients on `tty/`: the page, and those of Colab's contract."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, assert_never
@@ -11,6 +12,9 @@ from ttybridge.sessions.attachment import Accepted, Attachment, Follows, Item, R
 from ttybridge.sessions.hub import Hub
 from ttybridge.web.connection import Connection
 from ttybridge.web.contract import ColabPeer
+
+MAX_QUEUED = 64
+"""Packets that may wait for a page that is told who is here; it is told the next time, then."""
 
 MAX_PINGS = 4
 """Pings whose answers are waited for; a client that answers none is asked on."""
@@ -65,8 +69,9 @@ class PagePeer:
         self._connection.send(protocol.event(name, content))
 
     def send_text(self, packet: str) -> None:
-        """Queue a packet that was made for several pages."""
-        self._connection.send(packet)
+        """Queue a packet that was made for several pages; one that takes nothing gets none."""
+        if self._connection.queued < MAX_QUEUED:
+            self._connection.send(packet)
 
     def ping(self) -> None:
         """Ask for a sign of life, whose time is taken."""
@@ -99,6 +104,13 @@ class PagePeer:
                 self._pong(protocol.parse_pong(args))
             case _:
                 raise ProtocolError(f"The page sends no event {event!r}.")
+
+    def take_ack(self, offset: int) -> bool:
+        """Take an acknowledgement before its turn, where nothing typed can be before it."""
+        if self.attachment.may_type:
+            return False
+        self.attachment.ack(offset)
+        return True
 
     def _pong(self, number: int) -> None:
         sent = self._pings.pop(number, None)
@@ -145,3 +157,8 @@ class ColabSocketPeer:
         if event != "data" or len(args) != 1 or not isinstance(args[0], dict):
             raise ProtocolError("Clients of this contract send `data` with an object.")
         self._peer.receive(args[0].get("data"))
+
+
+def colab_data(text: str, *, older: bool) -> dict[str, object]:
+    """Return the argument of `data` with a text that asks for no acknowledgement."""
+    return {"data": text} if older else {"data": json.dumps({"data": text})}

@@ -11,9 +11,12 @@ from aiohttp import web
 
 from ttybridge import __version__
 from ttybridge.config import Config
-from ttybridge.core.access import Credentials
+from ttybridge.core.access import Credentials, Principal
 from ttybridge.core.origin import SecurityPolicy
+from ttybridge.core.permissions import Entrance
 from ttybridge.core.throttle import Throttle
+from ttybridge.errors import AccessDenied
+from ttybridge.model import Role
 from ttybridge.sessions.door import Note
 from ttybridge.sessions.hub import Hub
 from ttybridge.web.api import Api
@@ -27,6 +30,7 @@ from ttybridge.web.proxy import Proxy
 from ttybridge.web.recordings import Recorded, RecordingsEntrance
 from ttybridge.web.security import Gate
 from ttybridge.web.serving import Serving
+from ttybridge.web.visitor import visitor
 
 GOODBYE_S = 1.0
 """Time for the clients' connections to close when the bridge stops, in seconds."""
@@ -64,6 +68,14 @@ async def serve(
     def address_of(request: web.Request) -> str:
         return gate.seen_of(request).address
 
+    def let_in(request: web.BaseRequest) -> Principal:
+        """Return who sent a request, if nobody has to let them in first."""
+        principal = gate.principal_of(request)
+        person = visitor(principal, Entrance.API, "")
+        if principal.role is not Role.OWNER and not hub.people.door.lets_in(person):
+            raise AccessDenied("An owner has to let you in first.", status=403)
+        return principal
+
     policy = SecurityPolicy(
         port=port,
         bound_host=config.host,
@@ -94,11 +106,11 @@ async def serve(
     )
     colab = ColabEntrance(hub, gate.principal_of, address_of)
     ssh = ColabSshEntrance(sshd, config.max_ssh, gate.principal_of, address_of)
-    api = Api(gate.principal_of, hub.people.name_of)
+    api = Api(let_in, hub.people.name_of)
     proxy = Proxy(
         config.proxy,
         port,
-        gate.principal_of,
+        let_in,
         gate.seen_of,
         gate.is_credential,
         base_path=policy.base_path,
@@ -117,7 +129,7 @@ async def serve(
     serving = Serving(hub, gate, credentials, events, api, (ssh, proxy), goodbye)
     hub.people.holders.append(serving)
     entrances = Entrances(
-        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, gate.principal_of)
+        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, let_in)
     )
     app = make_app(gate, page, entrances, base_path=config.base_path)
     runner = gate.runner(app)

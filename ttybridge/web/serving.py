@@ -170,15 +170,18 @@ class Serving:
         await self._end_all_of([session_id], Over.LEFT.value)
 
     async def _end_all_of(self, sessions: list[str], sentence: str) -> None:
-        """End everything that some sessions have open; clients are told why."""
+        """End everything that some sessions have open; clients are told why.
+
+        All leave the session at once. What leads elsewhere ends behind that, and to its end,
+        though whoever has asked for it may not wait.
+        """
         for session_id in sessions:
             self._hub.remove_credential(session_id, sentence)
             self._events.engine.end_unjoined_of(session_id)
-            await self._end_beside(session_id)
+        await asyncio.shield(asyncio.gather(*map(self._end_beside, sessions)))
 
     async def _end_beside(self, session_id: str) -> None:
-        for entrance in self._beside:
-            await entrance.end_all_of(session_id)
+        await asyncio.gather(*(each.end_all_of(session_id) for each in self._beside))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
