@@ -223,7 +223,7 @@ def test_a_watcher_cannot_type_is_given_the_keyboard_and_loses_it_again(
     assert (row.role, row.via, row.follows) == ("viewer", "connect", False)
     wait_until(lambda: (a := somebody(bridge, "Ada")) and a.rtt_ms is not None, "a round trip")
     bridge.control.grant("Ada", "editor")
-    watcher.wait_for_text("You may type now")
+    watcher.wait_for_text("gave you the keyboard; Ctrl-C goes to the session now")
     watcher.type(b"echo granted-$((6*7)); cat\r")
     watcher.wait_for_text("granted-42")
     watcher.start_anew()
@@ -233,7 +233,7 @@ def test_a_watcher_cannot_type_is_given_the_keyboard_and_loses_it_again(
     watcher.wait_for_text("after-42")
     assert "planted-by-watcher" not in tmux("capture-pane", "-p", "-S", "-", "-t", "=0:")
     bridge.control.grant("Ada", "viewer")
-    watcher.wait_for_text("You may only watch now")
+    watcher.wait_for_text("took the keyboard back: what you type is not sent")
     watcher.type(b"echo too-late\r\x03")
     assert watcher.wait() == 0
     owner.type(b"echo mark-$((6*8))\r")

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -377,6 +378,36 @@ def test_every_refusal_has_its_sentence(status: int, body: bytes, said: str) -> 
     assert said in str(http.refusal(status, body))
 
 
+def test_what_the_bridge_says_of_a_links_end_stands_alone() -> None:
+    said = "This link has been revoked. Ask whoever shared it with you for a new link."
+    assert str(http.refusal(401, said.encode())) == said
+    plain = b"A valid token is needed. Open the link that ttybridge printed when it started."
+    assert "A valid token" not in str(http.refusal(401, plain))
+
+
+CONNECTION: Any = aiohttp.client_reqrep.ConnectionKey("h", 1, True, True, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (aiohttp.ClientConnectorError(CONNECTION, OSError(111, "Connect call failed ('::1', 1)")),
+         "nothing answers at this address and port"),
+        (aiohttp.ClientConnectorDNSError(CONNECTION, OSError(-2, "Name or service not known")),
+         "no machine of this name"),
+        (aiohttp.ClientConnectorSSLError(CONNECTION, OSError(1, "WRONG_VERSION_NUMBER")), "https"),
+        (aiohttp.ServerDisconnectedError(), "closed without an answer"),
+        (aiohttp.ClientPayloadError("Response payload is not completed"), "not speak as a bridge"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "no connection"),
+    ],
+    ids=["refused", "name", "tls", "closed", "payload", "several"],
+)  # fmt: skip
+def test_why_nobody_answers_is_said_without_words_of_a_library(error: Exception, said: str) -> None:
+    text = http.unreached(error)
+    assert said in text
+    assert not any(sign in text for sign in "[]()':")
+
+
 def opened(tmp_path: Path) -> store.Store:
     return store.open_store({"XDG_CONFIG_HOME": str(tmp_path)})
 
@@ -436,7 +467,7 @@ def test_a_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     assert path.name.startswith("box.example-")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert place.token(BOX) == TOKEN
+    assert place.token(BOX) == store.Kept(Secret(TOKEN), path)
 
 
 @pytest.mark.parametrize(
@@ -454,12 +485,30 @@ def test_a_kept_token_is_for_no_other_address(tmp_path: Path, link: str) -> None
     assert place.token(parse_address(link)) is None
 
 
+def test_access_by_a_link_is_kept_for_that_link_and_takes_no_owners_place(tmp_path: Path) -> None:
+    place, link, other = opened(tmp_path), Secret("l1.v.abc.sig"), Secret("l2.v.abc.sig")
+    path = place.save_opened(BOX, link, Secret(TOKEN + "guest"))
+    guests = store.Kept(Secret(TOKEN + "guest"), path)
+    assert place.token(BOX, link) == guests
+    assert place.token(BOX, other) is None
+    assert place.token(parse_address("https://box.example:444"), link) is None
+    assert place.token(BOX) == guests, "where there is no owner's"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "l1" not in path.name
+    later = place.save_opened(BOX, other, Secret(TOKEN + "later"))
+    os.utime(path, (1, 1))
+    assert place.token(BOX) == store.Kept(Secret(TOKEN + "later"), later)
+    own = place.save_token(BOX, Secret(TOKEN))
+    assert place.token(BOX) == store.Kept(Secret(TOKEN), own)
+    assert place.token(BOX, link) == guests
+
+
 @pytest.mark.parametrize("link", ["http://[::1]:8000/", f"https://{'a' * 250}.example/%2F.."])
 def test_every_address_has_a_file_for_its_token(tmp_path: Path, link: str) -> None:
     place, where = opened(tmp_path), parse_address(link)
     path = place.save_token(where, Secret(TOKEN))
     assert path.parent == place.folder / "tokens"
-    assert place.token(where) == TOKEN
+    assert place.token(where) == store.Kept(Secret(TOKEN), path)
 
 
 def test_a_file_is_replaced_behind_its_link_with_its_mode(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the client of `ttybridge connect` says and shows, message by message, without a network."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttybridge.client import notes
+from ttybridge.client import notes, window_title
 from ttybridge.client.input_queue import MAX_UNDER_WAY, InputQueue
 from ttybridge.client.output_position import ACK_EVERY_BYTES
-from ttybridge.client.session import HARD_RESET, SOFT_RESET, Ending, News, Session
+from ttybridge.client.session import ACK_AFTER_S, HARD_RESET, SOFT_RESET, Ending, News, Session
 from ttybridge.client.transport import Event
 from ttybridge.model import WindowSize
 
@@ -18,6 +19,11 @@ JOINED = {
     "id": "c1", "key": "k", "resumed": False, "offset": 0, "input": 0, "role": "owner",
     "mode": "tmux", "maxInput": 16384, "display": "own",
 }  # fmt: skip
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the code under test has no event for it
+        await asyncio.sleep(0.002)
 
 
 class Line:
@@ -69,11 +75,25 @@ class Joined:
 
 
 async def test_output_is_acknowledged_when_the_terminal_has_taken_it() -> None:
-    joined = Joined()
-    joined.say("out", 0, b"x" * ACK_EVERY_BYTES)
+    joined, rest = Joined(), 5
+    joined.say("out", 0, b"x" * (2 * ACK_EVERY_BYTES + rest))
     assert joined.line.sent == []
     joined.screen.take()
-    assert joined.line.sent == [("ack", ACK_EVERY_BYTES)]
+    at_once = [("ack", 16 * 1024), ("ack", 32 * 1024)]
+    assert joined.line.sent == at_once
+    assert ACK_AFTER_S < 0.1
+    await asyncio.wait_for(until(lambda: len(joined.line.sent) == 3), 5)
+    assert joined.line.sent == [*at_once, ("ack", 32 * 1024 + rest)]
+
+
+async def test_after_a_resume_what_was_taken_is_told_without_new_output() -> None:
+    joined = Joined()
+    joined.say("out", 0, b"abc")
+    joined.screen.take()
+    await asyncio.wait_for(until(lambda: joined.line.sent == [("ack", 3)]), 5)
+    joined.session.lose()
+    line = joined.connect(resumed=True, offset=3)
+    await asyncio.wait_for(until(lambda: line.sent == [("ack", 3)]), 5)
 
 
 async def test_a_resume_tells_what_was_taken_and_drops_what_comes_twice() -> None:
@@ -119,13 +139,10 @@ async def test_what_a_watcher_types_is_not_sent_until_the_keyboard_is_given() ->
     joined = Joined(role="viewer")
     joined.session.type(b"secret")
     assert joined.line.sent == []
-    joined.say("role", {"role": "editor", "by": "Ada\x1b[31m"})
+    joined.say("role", {"role": "editor", "by": "ada\x1b[31m"})
     joined.session.type(b"x")
     assert joined.line.sent == [("in", 1, "x", True)]
-    assert (
-        joined.news[-1].text
-        == "You may type now (Ada[31m); Ctrl-C goes to the session, Enter ~. leaves"
-    )
+    assert joined.news[-1].text == ("Ada[31m gave you the keyboard; Ctrl-C goes to the session now")
     joined.say("role", {"role": "viewer", "by": "Ada"})
     joined.session.type(b"y")
     assert len(joined.line.sent) == 1
@@ -149,6 +166,10 @@ async def test_a_ping_is_answered_and_a_hand_is_raised_where_it_is_known() -> No
     assert joined.session.raise_hand()
     assert joined.session.raise_hand()
     assert joined.line.sent == [("pong", 7), ("hand", True), ("hand", False)]
+    joined.session.raise_hand()
+    joined.session.lose()
+    assert joined.connect(resumed=True).sent == [("hand", True)], "it stays up"
+    assert joined.connect(resumed=False).sent == [], "a new place has none"
     old = Joined()
     old.session.knows_hands = False
     assert not old.session.raise_hand()
@@ -258,6 +279,46 @@ def test_a_title_is_put_between_two_sequences_only(output: bytes, is_between: bo
     for byte in output:
         end.feed(bytes([byte]))
     assert end.is_between is is_between
+
+
+def test_what_a_restored_terminal_needs_is_remembered_however_the_output_is_cut() -> None:
+    end = notes.OutputEnd()
+    for byte in b"\x1b[?1049h\x1b[?1000h\x1b]2;vim\x07text\x1b[?1000l\x1b[?2004h":
+        end.feed(bytes([byte]))
+    assert end.modes.startswith(b"\x1b[?1049h")
+    assert b"\x1b[?1000h" not in end.modes
+    assert b"\x1b[?2004h" in end.modes
+    assert end.title == b"\x1b]2;vim\x07"
+
+
+class Window(Screen):
+    """A terminal that is ours."""
+
+    is_raw = True
+
+
+async def test_the_title_says_something_for_a_while_and_is_the_sessions_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window_title, "SHOWN_S", 0.01)
+    window, output = Window(), notes.OutputEnd()
+    title = window_title.WindowTitle(window, output)  # type: ignore[arg-type]
+    output.feed(b"\x1b]2;vim\x07\x1b[")
+    title.say("Hello")
+    assert window.shown == b"", "not inside a sequence"
+    output.feed(b"m")
+    title.flush()
+    said = notes.PUSH_TITLE + notes.title("Hello")
+    assert window.shown == said
+    back = notes.POP_TITLE + b"\x1b]2;vim\x07"
+    await asyncio.wait_for(until(lambda: window.shown == said + back), 1)
+    assert title.end() == b""
+    title.say("Lost", stays=True)
+    title.say("Lost", stays=True)
+    assert window.shown.count(notes.PUSH_TITLE) == 2, "once for each time that it is ours"
+    await asyncio.sleep(0.03)
+    assert window.shown.endswith(notes.title("Lost"))
+    assert title.end() == notes.POP_TITLE
 
 
 def test_a_line_fits_the_screen_and_has_no_controls() -> None:

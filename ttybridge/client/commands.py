@@ -16,7 +16,7 @@ from ttybridge.arguments import Arguments
 from ttybridge.client import http, proxy, raw_terminal, ssh_config, store
 from ttybridge.client.address import Address, checked_name, checked_token, parse_address
 from ttybridge.client.ssh_config import Host
-from ttybridge.client.store import Store
+from ttybridge.client.store import Kept, Store
 from ttybridge.core.people import clean_name
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.model import Secret
@@ -61,14 +61,14 @@ def run(
         raw_terminal.check(environ.get("TERM"))  # before a link is used up
     try:
         _hide_credential(given, snapshot)
-        _open_link(given, environ)
+        opened = _open_link(given, environ)
         if given.subcommand is CONNECT:
-            return _connect(given, environ)
+            return _connect(given, environ, opened)
         if given.subcommand is PROXY:
-            return _proxy(given, environ)
+            return _proxy(given, environ, opened)
         if given.subcommand is SSH:
-            return _ssh(given, environ, snapshot)
-        return _ssh_config(given, environ, out)
+            return _ssh(given, environ, snapshot, opened)
+        return _ssh_config(given, environ, out, opened)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise  # the one who reads our output has seen enough
@@ -76,25 +76,33 @@ def run(
         raise TtyBridgeError(f"{name}: {error.strerror}.") from None
 
 
-def _open_link(given: Arguments, environ: Mapping[str, str]) -> None:
-    """Exchange a link for a token, and keep it at once: a link works once.
+def _open_link(given: Arguments, environ: Mapping[str, str]) -> Kept | None:
+    """Exchange a link for a token, and keep it at once: a link may work once.
 
-    Whoever gives the command again has the token from the first time.
+    Whoever gives the command again has the token from the first time, and no other one: who gives
+    a link means its access. An owner's is kept for the address, too; a guest's would take the
+    place of an owner's there.
+
+    Returns:
+        The token; None when no link was given.
+
+    Raises:
+        TtyBridgeError: The link lets nobody in.
     """
     address = _address(given)
     link = address.link or Secret(environ.get(LINK_VARIABLE, ""))
     if not link or address.token is not None:
-        return
-    kept = store.open_store(environ)
-    token = asyncio.run(http.open_link(address, link))
-    if token is not None:
-        kept.save_token(address, token)
-    else:
-        token = kept.token(address)
-    if token is None:
-        message = f"The link to {address.base} has been used, or is too old."
-        raise TtyBridgeError(message, hint="Get a new one where the bridge runs: ttybridge link.")
-    given.words = (f"{address.base}/?token={token}", *given.words[1:])
+        return None
+    place = store.open_store(environ)
+    opened = asyncio.run(http.exchange(address, link))
+    if opened is not None:
+        if not opened.is_guests:
+            place.save_token(address, opened.token)
+        return Kept(opened.token, place.save_opened(address, link, opened.token))
+    kept = place.token(address, link)
+    if kept is None:
+        raise TtyBridgeError("This link is not valid any more.", hint="Ask for a new one.")
+    return kept
 
 
 def _hide_credential(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
@@ -118,7 +126,7 @@ def _hide_credential(given: Arguments, snapshot: Mapping[bytes, bytes]) -> None:
     os.execve(sys.executable, words, dict(snapshot) | credential)  # noqa: S606 - no shell
 
 
-def _connect(given: Arguments, environ: Mapping[str, str]) -> int:
+def _connect(given: Arguments, environ: Mapping[str, str], opened: Kept | None) -> int:
     # Imported here, because ssh has no use for it, and starts often.
     from ttybridge.client import connect
 
@@ -127,14 +135,24 @@ def _connect(given: Arguments, environ: Mapping[str, str]) -> int:
     if address.is_clear:
         _say(_CLEAR_TERMINAL.format(host=address.host))
     place = store.open_store(environ)
-    token = _token(given, environ, lambda: place.token(address))
+    found = opened or _token(given, environ, lambda: place.token(address))
     options = connect.Options(name, escapes="--no-escape" not in given.switches)
-    return connect.run(address, token, options, lambda: place.save_token(address, token))
+    return connect.run(address, found.token, options, lambda: _keep(place, address, found))
 
 
-def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, bytes]) -> int:
+def _keep(place: Store, address: Address, found: Kept) -> Path:
+    """Keep a token, now that the bridge has taken it, unless it is kept; return the file."""
+    return found.path or place.save_token(address, found.token)
+
+
+def _ssh(
+    given: Arguments,
+    environ: Mapping[str, str],
+    snapshot: Mapping[bytes, bytes],
+    opened: Kept | None,
+) -> int:
     place = store.open_store(environ)
-    host = _prepare(given, environ, place, _address(given).name)
+    host = _prepare(given, environ, place, _address(given).name, opened)
     config = place.save_config(host.name, ssh_config.standalone(ssh_config.block(host)))
     sys.stderr.flush()
     try:
@@ -145,11 +163,13 @@ def _ssh(given: Arguments, environ: Mapping[str, str], snapshot: Mapping[bytes, 
         raise store.missing("ssh") from None
 
 
-def _ssh_config(given: Arguments, environ: Mapping[str, str], out: TextIO) -> int:
+def _ssh_config(
+    given: Arguments, environ: Mapping[str, str], out: TextIO, opened: Kept | None
+) -> int:
     chosen = given.values.get("--name")
     name = _address(given).name if chosen is None else checked_name(chosen)
     place = store.open_store(environ)
-    block = ssh_config.block(_prepare(given, environ, place, name))
+    block = ssh_config.block(_prepare(given, environ, place, name, opened))
     out.write(_install(block, name, store.home(environ)) if "--write" in given.switches else block)
     return 0
 
@@ -174,28 +194,30 @@ def _edit(path: Path, change: Callable[[bytes], bytes]) -> None:
         store.replace_file(path, after)
 
 
-def _prepare(given: Arguments, environ: Mapping[str, str], place: Store, name: str) -> Host:
+def _prepare(
+    given: Arguments, environ: Mapping[str, str], place: Store, name: str, opened: Kept | None
+) -> Host:
     """Ask the bridge, pin its key, keep the token; return what the Host block has to say."""
     address = _address(given)
     if address.is_clear:
         _say(_CLEAR.format(host=address.host))
-    token = _token(given, environ, lambda: place.token(address))
+    found = opened or _token(given, environ, lambda: place.token(address))
     identity = _identity(given, environ) or place.own_key()
     store.public_half(identity)  # what is wrong with it is said now, and not at each login
-    facts = asyncio.run(http.ask(address, token))
+    facts = asyncio.run(http.ask(address, found.token))
     if place.pin(name, facts.host_key, replace="--replace-host-key" in given.switches):
         _say(f"ttybridge: the host key {facts.host_key.fingerprint} is pinned for {name}.")
-    token_file = place.save_token(address, token)
+    token_file = _keep(place, address, found)
     words = ("proxy", "--token-file", str(token_file), "--identity", str(identity), address.base)
     program = program_words(environ.get("PYTHONPATH", ""))
     return Host(name, facts.user, place.known_hosts, identity, (*program, *words))
 
 
-def _proxy(given: Arguments, environ: Mapping[str, str]) -> int:
+def _proxy(given: Arguments, environ: Mapping[str, str], opened: Kept | None) -> int:
     address = _address(given)
-    token = _token(given, environ, lambda: store.open_store(environ).token(address))
+    found = opened or _token(given, environ, lambda: store.open_store(environ).token(address))
     key = store.public_half(_identity(given, environ) or store.open_store(environ).own_key())
-    asyncio.run(proxy.run(address, token, key))
+    asyncio.run(proxy.run(address, found.token, key))
     return 0
 
 
@@ -218,21 +240,21 @@ def _identity(given: Arguments, environ: Mapping[str, str]) -> Path | None:
 def _token(
     given: Arguments,
     environ: Mapping[str, str],
-    kept: Callable[[], Secret | None],
-) -> Secret:
+    kept: Callable[[], Kept | None],
+) -> Kept:
     """Return the token: from the link, a file, the variable, the last login, or the terminal."""
     address, file = _address(given), given.flags.get("token_file")
     if address.token is not None:
-        return address.token
+        return Kept(address.token)
     if file is not None:
         where = f"--token-file {str(file)!r}"
         try:
-            return checked_token(read_token_file(Path(str(file))), where)
+            return Kept(checked_token(read_token_file(Path(str(file))), where))
         except ValueError as error:
             raise ConfigError([f"{where}: {error}"]) from None
     if environ.get(TOKEN_VARIABLE):
-        return checked_token(environ[TOKEN_VARIABLE], TOKEN_VARIABLE)
-    return kept() or _ask_for_token(address)
+        return Kept(checked_token(environ[TOKEN_VARIABLE], TOKEN_VARIABLE))
+    return kept() or Kept(_ask_for_token(address))
 
 
 def _ask_for_token(address: Address) -> Secret:

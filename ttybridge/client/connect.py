@@ -15,6 +15,7 @@ from ttybridge.client.http import Unauthorized
 from ttybridge.client.raw_terminal import RawTerminal
 from ttybridge.client.session import Ending, News, Session
 from ttybridge.client.transport import Line, Refused, connected
+from ttybridge.client.window_title import WindowTitle
 from ttybridge.core.escape_keys import EscapeKeys, Key
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import Secret
@@ -112,12 +113,11 @@ class _Client:
         self._may_connect.set()
         self._hurry = asyncio.Event()
         self._is_idle = asyncio.Event()
-        self._shows_help = self._is_polling = False
-        self._title = b""
+        self._shows_help = self._is_polling = self._hand_waits = False
         self._drawn = ""
-        self._has_title = False
         self._suspending: asyncio.Task[None] | None = None
         self._session = Session(terminal, terminal.size, options.name)
+        self._title = WindowTitle(terminal, self._session.output)
         self._session.on_news = self._say
         self._session.on_joined = self._on_joined
         terminal.on_input = self._on_input
@@ -142,10 +142,7 @@ class _Client:
                 if self._suspending is not None:
                     self._suspending.cancel()
                 await asyncio.gather(staying, return_exceptions=True)
-                if self._has_title:
-                    self._terminal.write(notes.POP_TITLE)
-                    await self._terminal.drained(0.1)
-                self._terminal.restore(newline=not is_clean)
+                self._terminal.restore(newline=not is_clean, more=self._title.end())
 
     # Connections
 
@@ -221,8 +218,9 @@ class _Client:
                         limit.reschedule(None)
                     if event.name == "joined":
                         self._is_polling = line.is_polling
-                    if self._title:
-                        self._show_title()
+                        if self._hand_waits:
+                            self._raise_hand()
+                    self._title.flush()
                     if self._session.bytes_left <= MOST_INPUT:
                         self._terminal.read()
                     await self._terminal.room()
@@ -254,7 +252,8 @@ class _Client:
         if self._shows_help:
             self._shows_help = False
             self._reconnect()
-            return
+            if not data.startswith(b"~"):  # the keys that the help lists work at once
+                return
         for part in self._keys.feed(data) if self._keys is not None else (data,):
             if isinstance(part, Key):
                 self._on_key(part)
@@ -275,7 +274,8 @@ class _Client:
             case Key.LEAVE:
                 self._leave(Ending(0, "left; the session goes on."))
             case Key.HELP:
-                self._session.ignores_output = self._shows_help = True
+                self._session.ignores_output = self._session.needs_reset = True
+                self._shows_help = True
                 self._terminal.write(notes.help_box(self._terminal.size))
             case Key.HAND:
                 self._raise_hand()
@@ -283,6 +283,11 @@ class _Client:
                 self._suspend()
 
     def _raise_hand(self) -> None:
+        leaves = self._serving is None or self._serving.cancelling()
+        if leaves or not self._session.is_live:  # until it is back
+            self._hand_waits = not self._hand_waits
+            return
+        self._hand_waits = False
         if self._session.may_type:
             self._say(News("You may type already"))
         elif not self._session.raise_hand():
@@ -302,7 +307,8 @@ class _Client:
     # What is shown
 
     def _on_joined(self, is_first: bool) -> None:
-        self._drawn = ""
+        self._drawn, self._shows_help = "", False
+        self._title.give_back()
         if is_first:
             self._on_first()
             if self._session.role == "viewer":
@@ -318,14 +324,7 @@ class _Client:
         elif self._session.waits:
             self._draw_line(news.text)
         else:
-            self._title = notes.title(news.text) + notes.BELL * news.is_urgent
-            self._show_title()
-
-    def _show_title(self) -> None:
-        """Write the title that waits, where it does not break a sequence of the output."""
-        if self._terminal.is_raw and self._session.output.is_between:
-            self._terminal.write(notes.PUSH_TITLE * (not self._has_title) + self._title)
-            self._has_title, self._title = True, b""
+            self._title.say(news.text, bell=news.is_urgent)
 
     def _draw_line(self, text: str) -> None:
         """Write over the last line of the screen; the repaint at the return takes it away."""
@@ -333,8 +332,7 @@ class _Client:
             return
         self._drawn = text
         if self._session.mode == "direct":  # which nobody repaints
-            self._title = notes.title(text)
-            self._show_title()
+            self._title.say(text, stays=True)
         else:
             self._session.needs_reset = True
             self._terminal.write(notes.status_line(text, self._terminal.size))
@@ -373,13 +371,15 @@ class _Client:
         if self._line is not None:
             await self._is_idle.wait()
         was_raw = self._terminal.is_raw
-        self._terminal.restore(newline=True)
+        self._terminal.restore(newline=True, more=self._title.end())
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(signal.SIGTSTP)
         signal.raise_signal(signal.SIGTSTP)  # returns when somebody has said so
         loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         if was_raw:
             self._terminal.begin()
+            # The alternate screen above all: a repaint does not say again that it is on.
+            self._terminal.write(self._session.output.modes)
         self._session.resize(self._terminal.size)
         self._may_connect.set()
         self._reconnect()

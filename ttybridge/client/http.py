@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import re
 import urllib.request
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ttybridge import __version__
 from ttybridge.client.address import Address
+from ttybridge.core.links import Over
 from ttybridge.core.public_key import PublicKey, parse_public_key
 from ttybridge.errors import TtyBridgeError
 from ttybridge.logs import one_line
@@ -58,12 +60,28 @@ async def ask(address: Address, token: Secret) -> SshFacts:
             return parse_facts(await _body(answer), address)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a bridge gave for a link."""
+
+    token: Secret
+    """The token."""
+    is_guests: bool
+    """Whether it is a guest's, which ends with the link; an owner's lasts as the bridge's own."""
+
+
 async def open_link(address: Address, link: Secret) -> Secret | None:
-    """Exchange a link for a token, which lasts; None when the link is used up, too old or wrong.
+    """Exchange a link for a token; None when the link is used up, too old or wrong.
 
     Raises:
         TtyBridgeError: The bridge cannot be reached, or answers something else.
     """
+    opened = await exchange(address, link)
+    return None if opened is None else opened.token
+
+
+async def exchange(address: Address, link: Secret) -> Opened | None:
+    """Do the same as `open_link`, and return whose access it is, too."""
     async with asking(address, None) as (session, proxy):
         url, headers = f"{address.base}/login", {"Accept": "application/json"}
         form = {"link": str(link)}
@@ -75,13 +93,14 @@ async def open_link(address: Address, link: Secret) -> Secret | None:
         except Unauthorized:
             return None
     try:
-        token = json.loads(data)["token"]
+        found = json.loads(data)
+        token, is_owners = found["token"], found.get("role") == "owner"
         if token_problem(token):
             raise ValueError(token_problem(token))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return Opened(Secret(token), not is_owners or found.get("endsAt") is not None)
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
         message = f"{address.base} answers, and not as a bridge does."
         raise TtyBridgeError(message, hint="Compare it with the link that it printed.") from None
-    return Secret(token)
 
 
 def parse_facts(data: bytes, address: Address) -> SshFacts:
@@ -146,9 +165,40 @@ async def asking(
         hint = "Somebody may be listening in, or a proxy's authority is not installed here."
         raise TtyBridgeError(message, hint=hint) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        reason = one_line(str(error) or type(error).__name__)[:300]
-        message = f"{address.base} cannot be reached: {reason}."
+        message = f"{address.base} cannot be reached: {unreached(error)}."
         raise TtyBridgeError(message, hint="Is the bridge running, and the link right?") from None
+
+
+def unreached(error: Exception) -> str:
+    """Return why there was no answer, in words for people.
+
+    >>> unreached(ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
+    'nothing answers at this address and port'
+    >>> unreached(OSError("Multiple exceptions: [Errno 111] …"))
+    'no connection can be opened'
+    """
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no machine of this name is known, or the network is down"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "what answers does not speak https"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "the proxy that the environment names does not answer"
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError):
+        return "the connection is closed without an answer"
+    if isinstance(error, OSError):
+        return _WHY.get(error.errno or 0, "no connection can be opened")
+    return "what answers does not speak as a bridge does"
+
+
+_WHY = {
+    errno.ECONNREFUSED: "nothing answers at this address and port",
+    errno.ECONNRESET: "the connection is closed without an answer",
+    errno.ENETUNREACH: "there is no network that leads there",
+    errno.EHOSTUNREACH: "that machine is off, or not on this network",
+    errno.ETIMEDOUT: "nothing answers in time",
+}
 
 
 async def _only_answers(
@@ -208,6 +258,10 @@ def refusal(status: int, body: bytes) -> TtyBridgeError:
     if looks_like_page(body) or 300 <= status < 400:
         return _page(status, body)
     text = one_line(body.decode("utf-8", "replace").strip())[:300]
+    if status == 401:
+        if text.startswith(tuple(over.value for over in Over)):
+            return TtyBridgeError(text)  # it says why, and what to do
+        text = ""  # to open the link that was printed; the hint says more
     said = f" ({status}: {text})" if text else f" ({status})"
     message, hint = _MEANING.get(status, ("The bridge does not answer as it should", _TRY_AGAIN))
     if status == 400 and ("pubkey" in text or "key type" in text):

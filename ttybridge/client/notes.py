@@ -3,6 +3,7 @@
 import re
 
 from ttybridge.core.people import clean_name
+from ttybridge.core.screen_modes import ScreenModes
 from ttybridge.logs import one_line
 from ttybridge.model import WindowSize
 
@@ -40,8 +41,11 @@ _COMPLETE = re.compile(
 )
 
 
+_TITLE = re.compile(rb"\x1b\][02];[^\x07\x1b]*(?:\x07|\x1b\\)")
+
+
 class OutputEnd:
-    r"""Tells whether output has ended between two sequences, where something may be put in.
+    r"""Tells in which state output has left the terminal, and whether something may be put in here.
 
     >>> end = OutputEnd()
     >>> end.feed(b"abc\x1b[3")
@@ -55,10 +59,23 @@ class OutputEnd:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._tail = b""
+        self._modes = ScreenModes()
 
     def feed(self, data: bytes) -> None:
         """Take in output."""
         self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        self._modes.feed(data)
+
+    @property
+    def modes(self) -> bytes:
+        """What brings a restored terminal into the state again; a repaint has to follow."""
+        return self._modes.prelude()
+
+    @property
+    def title(self) -> bytes:
+        """The sequence with which the output has set the window's title; empty when it has not."""
+        found = _TITLE.search(self._modes.prelude())
+        return found[0] if found else b""
 
     @property
     def is_between(self) -> bool:
@@ -112,12 +129,21 @@ def role_words(role: str, by: str) -> str:
 
     >>> role_words("viewer", "")
     'You may only watch now: what you type is not sent; Ctrl-C leaves'
+    >>> role_words("editor", "owner")
+    'An owner gave you the keyboard; Ctrl-C goes to the session now'
     """
     who = clean_name(by)
-    given = f" ({who})" if who else ""
+    who = _ROLES.get(who, who)
+    who = who[:1].upper() + who[1:]
     if role == "viewer":
-        return f"You may only watch now{given}: what you type is not sent; Ctrl-C leaves"
-    return f"You may type now{given}; Ctrl-C goes to the session, Enter ~. leaves"
+        now = f"{who} took the keyboard back" if who else "You may only watch now"
+        return f"{now}: what you type is not sent; Ctrl-C leaves"
+    now = f"{who} gave you the keyboard" if who else "You may type now"
+    return f"{now}; Ctrl-C goes to the session now"
+
+
+_ROLES = {"owner": "an owner", "editor": "an editor"}
+"""What somebody without a name is called."""
 
 
 def _at(row: int, text: str) -> bytes:

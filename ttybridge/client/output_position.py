@@ -5,8 +5,8 @@ byte counts. Only what the terminal has taken is acknowledged, so that a slow te
 client, and the bridge's window bounds what waits for it.
 """
 
-ACK_EVERY_BYTES = 32 * 1024
-"""Written bytes that make an acknowledgement due; the protocol wants one every 64 KiB."""
+ACK_EVERY_BYTES = 16 * 1024
+"""Written bytes that make an acknowledgement due at once."""
 
 
 class OutputPosition:

@@ -98,18 +98,19 @@ class RawTerminal:
         tty.setraw(0, termios.TCSANOW)
         self.read()
 
-    def restore(self, *, newline: bool = False) -> None:
+    def restore(self, *, newline: bool = False, more: bytes = b"") -> None:
         """Give the terminal back as it was, whatever state it is in; twice is fine.
 
         Args:
             newline: Whether the line has to be ended, because something is written behind it.
+            more: What else has to be written for that.
         """
         if not self.is_raw:
             return
         self.is_raw = False
         self.pause()
         self.drop()
-        self._write_now(RESTORE + b"\r\n" * newline)
+        self._write_now(RESTORE + more + b"\r\n" * newline)
         with contextlib.suppress(termios.error):
             # Not TCSADRAIN: it waits for ever for a terminal that takes nothing.
             termios.tcsetattr(0, termios.TCSANOW, self._before)

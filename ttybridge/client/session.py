@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ttybridge.client import notes
 from ttybridge.client.input_queue import DEFAULT_MAX_INPUT, InputQueue
-from ttybridge.client.output_position import OutputPosition
+from ttybridge.client.output_position import ACK_EVERY_BYTES, OutputPosition
 from ttybridge.client.transport import Event, Line
 from ttybridge.model import ExitStatus, WindowSize
 
@@ -200,8 +201,11 @@ class Session:
         before = self.role
         self._place, self.role, self.mode = (client_id, key), role, str(joined.get("mode"))
         self.is_live, self.waits, self.needs_reset = True, False, False
-        self.ignores_output = self.hand = False
+        self.ignores_output = False
+        self.hand = self.hand and joined.get("resumed") is True and role == before
         self.knows_hands = "display" in joined
+        if self.hand and self._line is not None:
+            self._line.send("hand", True)  # the first time may have been lost with the connection
         self.on_joined(was_first)
         if had_place and joined.get("resumed") is True:
             self._position.resume()
@@ -213,6 +217,7 @@ class Session:
         if role != before and (before or not self.may_type):
             self.on_news(News(notes.role_words(role, ""), is_urgent=bool(before)))
         self._flush()
+        self._acknowledge_soon()
 
     def _start_anew(self, offset: int, accepted: int, most: int, *, had_place: bool) -> None:
         if had_place:
@@ -231,15 +236,21 @@ class Session:
             raise ValueError("something is missing")
         if self.ignores_output or not fresh:
             return
-        epoch, end = self._position.epoch, self._position.taken
+        epoch, end = self._position.epoch, self._position.taken - len(fresh)
         self.output.feed(fresh)
-        self._screen.write(fresh, lambda: self._on_written(epoch, end))
+        for at in range(0, len(fresh), ACK_EVERY_BYTES):
+            part = fresh[at : at + ACK_EVERY_BYTES]
+            end += len(part)
+            self._screen.write(part, partial(self._on_written, epoch, end))
 
     def _on_written(self, epoch: int, end: int) -> None:
         self._position.written(epoch, end)
         if self._position.ack_is_due:
             self._flush()
-        elif self._timer is None:
+        self._acknowledge_soon()
+
+    def _acknowledge_soon(self) -> None:
+        if self._timer is None and self._position.ack_waits:
             self._timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._acknowledge)
 
     def _acknowledge(self) -> None:

@@ -22,6 +22,16 @@ KEY_NAME = "id_ed25519"
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A token, and where it is kept."""
+
+    token: Secret
+    """The token."""
+    path: Path | None = None
+    """The file that it is in; None when it is not kept yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """A folder that only this user can enter, and what is in it."""
 
@@ -42,16 +52,41 @@ class Store:
         mark = hashlib.sha256(address.base.encode()).hexdigest()[:16]
         return self.folder / "tokens" / f"{host}-{mark}"
 
-    def token(self, address: Address) -> Secret | None:
-        """Return the token kept for an address; None when there is none that can be used."""
-        try:
-            return Secret(read_token_file(self.token_path(address)))
-        except ValueError:
-            return None
+    def link_path(self, address: Address, link: Secret) -> Path:
+        """Return where the access is kept that a link has given; the name does not tell the link.
+
+        Apart from the token for the address: a guest's link must not take an owner's access away.
+        """
+        path = self.token_path(address)
+        mark = hashlib.sha256(f"{address.base} {link}".encode()).hexdigest()[:16]
+        return path.with_name(f"{path.name}+{mark}")
+
+    def token(self, address: Address, link: Secret | None = None) -> Kept | None:
+        """Return the token that is kept; None when there is none that can be used.
+
+        Args:
+            address: The bridge.
+            link: A link, for the access that came by this very one. None for the token of the
+                address, or where there is none, the access that a link has given last.
+        """
+        if link is not None:
+            paths = [self.link_path(address, link)]
+        else:
+            own = self.token_path(address)
+            by_links = own.parent.glob(f"{own.name}+*")
+            paths = [own, *sorted(by_links, key=lambda path: path.stat().st_mtime, reverse=True)]
+        for path in paths:
+            with contextlib.suppress(ValueError):
+                return Kept(Secret(read_token_file(path)), path)
+        return None
 
     def save_token(self, address: Address, token: Secret) -> Path:
         """Keep the token for an address and return the file."""
         return self._save(self.token_path(address), f"{token}\n")
+
+    def save_opened(self, address: Address, link: Secret, token: Secret) -> Path:
+        """Keep the access that a link has given and return the file."""
+        return self._save(self.link_path(address, link), f"{token}\n")
 
     def save_config(self, name: str, text: str) -> Path:
         """Keep the configuration for `ssh -F` and return the file."""
