@@ -55,8 +55,11 @@ all)
     lint
     page
     # A file's tests stay together: they share what is slow to start. In the files' own order: the
-    # longest tests are in small files, which would come last.
-    step "pytest" "$bin/python" -m pytest -ra -n auto --maxprocesses 4 --dist loadfile \
+    # longest tests are in small files, which would come last. Half of the time they wait for
+    # something, so two processors have work for three.
+    workers="$(nproc 2>/dev/null || printf 2)"
+    workers="$((workers < 3 ? 3 : workers > 4 ? 4 : workers))"
+    step "pytest" "$bin/python" -m pytest -ra -n "$workers" --dist loadfile \
         --no-loadscope-reorder "$@"
     ;;
 *)

@@ -42,7 +42,8 @@ export function endingOf(exit: Exit, role: Role): Ending {
     case "killed":
       return ending("Terminal closed", text || `This tab's terminal was ended from outside. ${signalWords(exit)}`.trim(), again);
     case "removed":
-      return ending("Access ended", text || "You were removed from this session.", undefined);
+      // Who has signed out may sign in again; who was removed has nothing to do that with.
+      return ending("Access ended", text || "You were removed from this session.", exit.restart ? "Sign in" : undefined);
     case "closing":
       return ending("The bridge has stopped", "This page comes back by itself when the bridge runs again.", "Reconnect now");
   }

@@ -134,7 +134,8 @@ const session: Session = new Session(page, view.ownSize, settings, {
   ended: (exit) => {
     view.showLastScreen();
     document.documentElement.dataset["ending"] = exit.reason;
-    end("ended", "Ended", endingOf(exit, ownRole), () => session.restart());
+    const again = (): void => (exit.reason === "removed" ? location.reload() : session.restart());
+    end("ended", "Ended", endingOf(exit, ownRole), again);
     if (exit.reason === "closing") whenBack(page, () => panel.isOpen, () => session.restart());
   },
   notice: (notice) => toast(notice.text, { isWarning: notice.level === "warning" }),

@@ -60,6 +60,7 @@ def test_a_bridge_is_started_asked_and_stopped(
     for name in ("random.py", "queue.py", "ttybridge.py"):
         (tmp_path / name).write_text("raise SystemExit('the wrong module')")
     monkeypatch.setenv("PLACE", "a b")
+    gc.collect()  # what other tests have left to it
     before = open_files()
     with start(tmux, token=TOKEN, label="mine", cwd=tmp_path, clipboard=False) as bridge:
         status = bridge.status()

@@ -126,7 +126,7 @@ def test_roles_change_in_every_direction_while_everybody_types(
     console.wait_for_text("Connection closed.")
     control.kick("Vera")
     vera.wait_for_state("ended")
-    assert [row.name for row in control.people().people] == ["Olga"]
+    wait_until(lambda: [r.name for r in control.people().people] == ["Olga"], "Olga is alone")
     olga.page.reload()
     olga.wait_for_state("connected")
 

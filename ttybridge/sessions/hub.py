@@ -199,21 +199,29 @@ class Hub:
             attachment.display = display
             self._seats.display_changed(attachment)
 
-    def remove(self, attachment: Attachment, sentence: str) -> None:
+    def remove(self, attachment: Attachment, sentence: str, *, may_return: bool = False) -> None:
         """End a client's stream; it is told why, and then leaves."""
-        attachment.end(End(ExitStatus(), EndReason.REMOVED, sentence, restart=False))
+        attachment.end(End(ExitStatus(), EndReason.REMOVED, sentence, restart=may_return))
         if attachment.is_parked:
             self.leave(attachment)
 
-    def remove_credential(self, credential: str, sentence: str) -> None:
-        """End the streams of all clients that came in with a credential."""
+    def remove_credential(
+        self, credential: str, sentence: str, *, may_return: bool = False
+    ) -> None:
+        """End the streams of all clients that came in with a credential.
+
+        Args:
+            credential: What counts no more; an empty one is nobody's.
+            sentence: What they are told.
+            may_return: Whether the person may come in again with another one.
+        """
         if not credential:
             return
         self.people.door.ban(credential)
         self.people.door.turn_away(credential)
         for attachment in self.attachments:
             if attachment.person.credential == credential:
-                self.remove(attachment, sentence)
+                self.remove(attachment, sentence, may_return=may_return)
 
     def resume(
         self,

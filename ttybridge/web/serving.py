@@ -176,7 +176,8 @@ class Serving:
         though whoever has asked for it may not wait.
         """
         for session_id in sessions:
-            self._hub.remove_credential(session_id, sentence)
+            may_return = sentence == Over.LEFT.value
+            self._hub.remove_credential(session_id, sentence, may_return=may_return)
             self._events.engine.end_unjoined_of(session_id)
         await asyncio.shield(asyncio.gather(*map(self._end_beside, sessions)))
 
