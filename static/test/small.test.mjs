@@ -80,7 +80,7 @@ test("waits double from half a second to fifteen, with up to half taken off", ()
 test("every end has words, and a button where one can go on", () => {
   const exit = { exitCode: 3, signal: 0, message: "", restart: true };
   const actions = { exited: "Start a new session", detached: "Attach again", "taken-over": "Take it back",
-    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now", removed: undefined };
+    "server-exited": "Start a new session", killed: "Start a new session", closing: "Reconnect now", removed: "Sign in" };
   for (const [reason, action] of Object.entries(actions)) {
     const ending = endingOf({ ...exit, reason }, "owner");
     assert.ok(ending.title && ending.text, reason);
@@ -90,6 +90,7 @@ test("every end has words, and a button where one can go on", () => {
   assert.match(exited({}).text, /3/);
   assert.match(exited({ signal: 9 }).text, /signal 9/);
   assert.equal(exited({ restart: false }).action, undefined);
+  assert.equal(endingOf({ ...exit, reason: "removed", restart: false }, "owner").action, undefined);
   assert.equal(exited({ message: "Bye." }).text, "Bye.");
   assert.equal(endingOf({ ...exit, reason: "taken-over" }, "viewer").action, "Watch again");
   for (const code of ["full", "no-session", "bad-request", "unavailable", "locked", "refused", "removed"]) {
