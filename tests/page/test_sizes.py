@@ -117,4 +117,4 @@ def test_a_viewer_sees_the_whole_window_whatever_size_the_two_have(
     check_all_is_seen(viewer, window(tmux)[0])
     owner.run("echo in-full-$((1+1))")
     viewer.wait_for("^in-full-2$")
-    assert viewer.screen() == owner.screen()
+    wait_until(lambda: viewer.screen() == owner.screen(), "both show the same")
