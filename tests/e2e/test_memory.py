@@ -23,7 +23,7 @@ from tests.e2e.hostile import (
     tty,
 )
 
-FLOOD_S = 60.0
+FLOOD_S = 30.0
 """How long clients do not read, in seconds."""
 
 SIZE = (300, 100)

@@ -210,7 +210,10 @@ def test_a_bridge_is_chosen_by_label_then_by_process_number_or_port(
     assert caught.value.hint == "Choose one: --label NAME, or its process number or port."
 
 
-def test_where_no_bridge_runs_audit_says_where_past_events_are(tmp_path: Path) -> None:
+def test_where_no_bridge_runs_audit_says_where_past_events_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "find", lambda _bases: [])  # those of other tests are none of ours
     given, file = arguments.parse(["audit"]), tmp_path / "audit.jsonl"
     for hint in ("Start one: ttybridge.", str(file)):
         with pytest.raises(TtyBridgeError) as caught:
