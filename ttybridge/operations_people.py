@@ -1,6 +1,5 @@
 """People, links, recordings and the log of the running bridge, as they are asked for."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -63,11 +62,7 @@ class Sharing(ABC):
         Raises:
             TtyBridgeError: There is no such person, or it is not allowed.
         """
-        here = self._hub.attachments
-        found = [a for a in here if a.id == who] or [a for a in here if a.name == who]
-        came_by = found[0].person.link if found else ""
-        note = self._hub.people.kick(who, actor)
-        return "" if came_by and not self._can_be_opened(came_by) else note
+        return self._hub.people.kick(who, actor)
 
     async def admit(self, actor: Actor, who: str) -> None:
         """Let somebody in who waits."""
@@ -187,10 +182,6 @@ class Sharing(ABC):
     def audit(self, _actor: Actor) -> Answer:
         """Return the last joins, leaves and changes of rights."""
         return {"events": list(self.audit_events())}
-
-    def _can_be_opened(self, link: str) -> bool:
-        now = time.time()
-        return any(each.id == link and each.over(now) is None for each in self._serving.links())
 
     def _recorder(self) -> Recordings:
         if self.recorder is None:

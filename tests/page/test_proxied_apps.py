@@ -192,9 +192,10 @@ def run_the_cell(page: "Page", address: str, app: App) -> None:
     sockets: list[str] = []
     page.on("websocket", lambda ws: sockets.append(ws.url))
     page.goto(f"{address}proxy/{app.port}/doc/tree/demo.ipynb?token={JUPYTERS_TOKEN}")
-    page.locator(".jp-CodeCell .cm-content").first.click()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-    page.keyboard.press("Shift+Enter")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    # The key is pressed with the cell in focus: JupyterLab moves it while it restores its windows.
+    page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
     page.locator(".jp-OutputArea-output", has_text="the kernel says 42").wait_for()
     start = f"{address.replace('http', 'ws', 1)}proxy/{app.port}/api/kernels/"
     assert any(url.startswith(start) and "/channels" in url for url in sockets), sockets

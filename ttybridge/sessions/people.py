@@ -52,6 +52,7 @@ class People:
     Attributes:
         door: Decides who comes in.
         holders: Who keeps credentials.
+        is_link_open: Tells whether somebody could come in by a link still, by its id.
         on_change: Called, each one, when what `rows` returns has changed.
     """
 
@@ -73,6 +74,7 @@ class People:
         """
         self._session = session
         self.holders: list[Holder] = []
+        self.is_link_open: Callable[[str], bool] = lambda _link: True
         self.on_change: list[Callable[[], None]] = []
         self._roles: dict[str, Role] = {}
         """What somebody has granted to whom, by credential, and so for the clients to come."""
@@ -198,9 +200,9 @@ class People:
             for holder in self.holders:
                 holder.end(person.credential)
         self.changed()
-        if person.link:
+        if person.link and self.is_link_open(person.link):
             return f"The link {person.link} may still let in: ttybridge revoke {person.link}"
-        return "" if person.credential else "Whoever has the token can come back."
+        return "" if person.credential or person.link else "Whoever has the token can come back."
 
     # --- the door --------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ttybridge.core.access import SHARED_IDS, Principal
+from ttybridge.core.access import Principal
 from ttybridge.core.people import Actor
 from ttybridge.core.permissions import Entrance
 from ttybridge.errors import AccessDenied
 from ttybridge.web.operations import Operations
 from ttybridge.web.routes import ROUTES, Route, answer, refusal, said
+from ttybridge.web.visitor import credential_of
 
 MAX_BODY_BYTES = 64 << 10
 """Largest body; what is asked for here takes some hundred bytes."""
@@ -56,7 +57,7 @@ class Api:
             AccessDenied: Nobody is known.
         """
         principal = self._principal_of(request)
-        credential = "" if principal.id in SHARED_IDS else principal.id
+        credential = credential_of(principal)
         name = (self._name_of(credential) if credential else "") or principal.name
         return Actor(principal.role, name, Entrance.API, credential)
 

@@ -22,7 +22,7 @@ from ttybridge.web.announcements import Announcements
 from ttybridge.web.connection import Connection
 from ttybridge.web.engine import Engine
 from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer, colab_data
-from ttybridge.web.visitor import visitor
+from ttybridge.web.visitor import credential_of, visitor
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Events:
                 again.offset,
                 hello.size,
                 reset=again.reset,
-                credential=visitor(connection.principal, Entrance.PAGE, "").credential,
+                credential=credential_of(connection.principal),
             )
             self._serve_page(sid, connection, attachment, resumed=True)
             return True

@@ -128,6 +128,7 @@ async def serve(
 
     serving = Serving(hub, gate, credentials, events, api, (ssh, proxy), goodbye)
     hub.people.holders.append(serving)
+    hub.people.is_link_open = serving.is_link_open
     entrances = Entrances(
         events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, let_in)
     )

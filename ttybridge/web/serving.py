@@ -131,6 +131,11 @@ class Serving:
         now = time.time()
         return [link for link in self._credentials.links.all() if link.lets_in(now)]
 
+    def is_link_open(self, link_id: str) -> bool:
+        """Tell whether a link can be opened still."""
+        link = self._credentials.links.get(link_id)
+        return link is not None and link.over(time.time()) is None
+
     async def revoke_link(self, link_id: str) -> None:
         """End a link, and the access of everybody who came by it.
 

@@ -5,6 +5,11 @@ from ttybridge.core.people import Person, clean_name
 from ttybridge.core.permissions import Entrance
 
 
+def credential_of(principal: Principal) -> str:
+    """Return what stands for somebody again; empty for what many may share."""
+    return "" if principal.id in SHARED_IDS else principal.id
+
+
 def visitor(principal: Principal, entrance: Entrance, address: str, *, chosen: str = "") -> Person:
     """Return the person behind a request that the gate has let through.
 
@@ -18,7 +23,7 @@ def visitor(principal: Principal, entrance: Entrance, address: str, *, chosen: s
         role=principal.role,
         entrance=entrance,
         name=clean_name(principal.name),
-        credential="" if principal.id in SHARED_IDS else principal.id,
+        credential=credential_of(principal),
         link=principal.link,
         address=address,
         chosen=clean_name(chosen),
