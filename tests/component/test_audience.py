@@ -230,7 +230,7 @@ async def test_a_late_joiner_sees_exactly_what_another_viewer_sees(
                 typing.write(b"\x06" if number % 2 else b":split\r\x02/tcp\r")
             await asyncio.sleep(0.03 * number)  # at any moment of a redraw
             if number % 4:  # as if much had come since the last one
-                stream_of(terminal)._key = None
+                stream_of(terminal)._keys.key = None
             late = Watcher(terminal)
             compared.append((late, await late.whole()))
         until = stream_of(terminal).end

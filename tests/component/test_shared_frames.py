@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import random
 import socket
 import struct
@@ -17,10 +18,11 @@ from aiohttp.http import WebSocketWriter
 from tests.conftest import DEADLINE_S
 from ttybridge.core import protocol
 from ttybridge.core.access import Principal
+from ttybridge.errors import ProtocolError
 from ttybridge.model import Role
 from ttybridge.web.connection import Connection
-from ttybridge.web.engine import Engine
-from ttybridge.web.shared_frames import HIGH_BYTES, KEPT_FRAMES, Line, PacketQueue, frames_of
+from ttybridge.web.engine import TURN_EVENTS, Engine
+from ttybridge.web.shared_frames import KEPT_FRAMES, Line, PacketQueue, frames_of
 
 SMALL_BUFFER = 4096
 """Receive buffer of a client that is slow, in bytes: the transport is full soon."""
@@ -64,7 +66,7 @@ async def full(connection: Connection) -> Line:
     assert line is not None
     transport = line.transport
     assert transport is not None
-    await eventually(lambda: transport.get_write_buffer_size() > HIGH_BYTES)
+    await eventually(lambda: transport.get_write_buffer_size() > 0)
     return line
 
 
@@ -134,7 +136,7 @@ async def test_frames_are_the_ones_that_the_library_makes(size: int) -> None:
 async def test_a_free_connection_is_written_to_without_the_queue() -> None:
     async with joined() as client:
         connection = client.connection
-        connection.send_shared("packet", b"bytes")
+        connection.send("packet", b"bytes")
         assert connection._eio.sockets[connection.sid].queue.is_idle
         assert connection.is_free
         assert await client.messages(2) == ["4packet", b"bytes"]
@@ -146,13 +148,13 @@ async def test_nothing_gets_in_between_packets_that_the_library_is_writing() -> 
         for number in range(200):
             connection.send(protocol.out_header(number), bytes(70_000))
         line = await full(connection)
-        assert connection._eio.sockets[connection.sid].queue.is_idle
+        await eventually(lambda: connection._eio.sockets[connection.sid].queue.is_idle)
         # The worst moment: the transport has just become empty, and the library's task, with more
         # packets in its hands, has not gone on yet.
         transport: Any = line.transport
         transport.get_write_buffer_size = lambda: 0
         assert not connection.is_free
-        connection.send_shared("shared", b"shared")
+        connection.send("shared", b"shared")
         del transport.get_write_buffer_size
         assert (await client.messages(402))[-2:] == ["4shared", b"shared"]
 
@@ -182,7 +184,7 @@ async def test_everything_arrives_in_order_however_it_is_sent(seed: int, buffer:
             header, data = protocol.out_header(number), chance.randbytes(size)
             straight += connection.is_free
             if chance.random() < 0.6:
-                connection.send_shared(header, data)
+                connection.send(header, data)
             else:
                 connection.send(header, data)
             wanted += ["4" + header, data]
@@ -206,7 +208,7 @@ async def test_a_client_that_reads_nothing_holds_its_sender_up() -> None:
             nonlocal sent
             while True:
                 await client.connection.drained()
-                client.connection.send_shared(protocol.out_header(sent), bytes(4096))
+                client.connection.send(protocol.out_header(sent), bytes(4096))
                 sent += 4096
 
         sender = asyncio.create_task(send())
@@ -246,7 +248,7 @@ async def test_waiting_for_a_line_ends_when_it_is_cut(
     async with joined(buffer=SMALL_BUFFER) as client:
         connection = client.connection
         for number in range(200):
-            connection.send_shared(protocol.out_header(number), bytes(65_536))
+            connection.send(protocol.out_header(number), bytes(65_536))
         line = await full(connection)
         waiting = asyncio.create_task(line.drained())
         for _ in range(3):
@@ -269,12 +271,12 @@ async def test_waiting_for_a_line_ends_when_it_is_cut(
 async def test_nothing_follows_the_goodbye() -> None:
     async with joined() as client:
         connection = client.connection
-        connection.send_shared("first", b"1")
+        connection.send("first", b"1")
         connection.close()
         after = 0
         async with asyncio.timeout(DEADLINE_S):
             while connection.is_open:
-                connection.send_shared("late", b"2")
+                connection.send("late", b"2")
                 after += 1
                 await asyncio.sleep(0)
                 if after == 100:
@@ -314,29 +316,76 @@ async def test_a_queue_knows_what_is_between_it_and_its_reader() -> None:
     assert queue.is_idle
 
 
-async def test_acknowledgements_take_the_short_way_where_somebody_wants_them() -> None:
+class Taken:
+    """What a connection's own handlers got."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.acks: list[int] = []
+        self.events: list[tuple[str, list[object]]] = []
+        connection.on_ack = self.acks.append
+        connection.on_event = lambda name, arguments: self.events.append((name, arguments))
+
+
+async def test_events_take_the_short_way_where_somebody_wants_them() -> None:
     async with joined() as client:
         connection = client.connection
-        taken: list[int] = []
         passed: list[tuple[object, ...]] = []
 
         async def handle(_sid: str, *args: object) -> None:
             passed.append(args)
 
         client.sio.on("ack", handle)
-
-        def take(offset: int) -> bool:
-            taken.append(offset)
-            return offset != 7
-
         await client.socket.send_str('42["ack",5]')
         await eventually(lambda: passed)
-        connection.on_ack = take
-        for text in ('42["ack",6]', '42["ack",7]', '42["ack",8]'):
+        taken = Taken(connection)
+        for text in ('42["ack",6]', '42["in",1,"a"]', '421["ack",7]', '42["in",2,"[b]",true]'):
             await client.socket.send_str(text)
-        await eventually(lambda: len(taken) == 3 and len(passed) == 2)
-        assert taken == [6, 7, 8]
+        await eventually(lambda: len(taken.events) == 2 and len(passed) == 2)
+        assert taken.acks == [6]
+        assert taken.events == [("in", [1, "a"]), ("in", [2, "[b]", True])]
         assert passed == [(5,), (7,)]
+
+
+async def test_others_have_their_turn_while_one_client_sends_without_end() -> None:
+    """What is in the buffer already would otherwise be taken in one turn of the loop."""
+    async with joined() as client:
+        taken = Taken(client.connection)
+        at_a_turn: list[int] = []
+
+        def look() -> None:
+            at_a_turn.append(len(taken.events))
+            asyncio.get_running_loop().call_soon(look)
+
+        for number in range(1000):
+            await client.socket.send_str(f'42["in",{number},"a"]')
+        look()
+        await eventually(lambda: len(taken.events) == 1000)
+        steps = [after - before for before, after in itertools.pairwise(at_a_turn)]
+        assert max(steps) <= 2 * TURN_EVENTS
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ('42["ack",-1]', ("ack", [-1])),
+        ('42["ack",1.0]', ("ack", [1.0])),
+        ('42["ack",1,2]', ("ack", [1, 2])),
+        ('42["ack", 1]', ("ack", [1])),
+        ('42["ack","1"]', ("ack", ["1"])),
+        ('42["ack",1234567890123456]', ("ack", [1234567890123456])),
+        ('42["in",1,"a"]', ("in", [1, "a"])),
+        ('42["hand",true]', ("hand", [True])),
+    ],
+)
+async def test_what_is_no_plain_acknowledgement_is_an_event_like_others(
+    text: str, event: tuple[str, list[object]]
+) -> None:
+    async with joined() as client:
+        taken = Taken(client.connection)
+        assert client.connection.takes(text)
+        assert taken.events == [event]
+        assert client.connection.takes('42["ack",1]')
+        assert taken.acks == [1]
 
 
 @pytest.mark.parametrize(
@@ -345,23 +394,28 @@ async def test_acknowledgements_take_the_short_way_where_somebody_wants_them() -
         '42["ack",',
         '42["ack",]',
         '42["ack",1',
-        '42["ack",-1]',
-        '42["ack",1.0]',
         '42["ack",1]]',
         '42["ack",1}',
         '42["kca",1]',
-        '42["ack",1,2]',
-        '42["ack", 1]',
-        '42["ack","1"]',
+        '42["disconnect"]',
+        '42["connect",1]',
         '42["ack",\u0661]',
-        '42["ack",1234567890123456]',
-        '421["ack",1]',
-        '42["in",1,"a"]',
-        "3",
+        '42["in",1' + "[" * 100_000,
+        "42[]",
+        "42[1]",
     ],
 )
-async def test_the_short_way_is_for_acknowledgements_alone(text: str) -> None:
+async def test_a_malformed_event_is_refused(text: str) -> None:
     async with joined() as client:
-        client.connection.on_ack = lambda _offset: True
-        assert client.connection.takes('42["ack",1]')
+        taken = Taken(client.connection)
+        with pytest.raises(ProtocolError):
+            client.connection.takes(text)
+        assert not taken.acks
+        assert not taken.events
+
+
+@pytest.mark.parametrize("text", ["3", "41", '421["ack",1]', "40{}"])
+async def test_what_is_no_event_is_left_to_the_libraries(text: str) -> None:
+    async with joined() as client:
+        Taken(client.connection)
         assert not client.connection.takes(text)

@@ -23,11 +23,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ttybridge.core.key_frames import Key, KeyFrames
 from ttybridge.core.pace import Pace
-from ttybridge.core.screen_modes import ScreenModes
 from ttybridge.core.shared_log import SharedLog
 from ttybridge.core.stream import ACK_BYTES, Chunk, Cursor, Finished, Policy, Reset, Resized
-from ttybridge.core.tmux import SYNC_BEGIN, SYNC_END, repaint_begins
 from ttybridge.model import End, WindowSize
 
 LOG_BYTES = 1024 * 1024
@@ -56,31 +55,6 @@ it is shown the present at this age already, in seconds."""
 
 LITTLE_BYTES = 16 * 1024
 """Unsent output that is sent whatever its age: a repaint would not be shorter."""
-
-TAIL_BYTES = 64
-"""Output in which the marks of a repaint are looked for again: they may have come in parts."""
-
-CLEAR = b"\x1b[2J"
-"""Erases the screen; nothing of it is seen within synchronized output."""
-
-CLIPBOARD = b"\x1b]52;"
-"""Beginning of what copies to the clipboard: no newcomer is to get it once more."""
-
-
-@dataclass(slots=True)
-class Key:
-    """A place at which a blank terminal may begin."""
-
-    offset: int
-    """Where its bytes begin."""
-    prelude: bytes
-    """What a blank terminal gets before."""
-    made_at: float
-    """When it was made, on a monotonic clock."""
-    end: int | None = None
-    """Where the repaint has ended; None while it has not."""
-    is_redrawn: bool = False
-    """Whether the redraw has begun."""
 
 
 @dataclass(slots=True, eq=False)
@@ -129,10 +103,7 @@ class Broadcast:
         self._log = SharedLog(ORIGIN, log_bytes)
         self._now, self._ask, self._on_empty = now, ask, on_empty
         self._sizes: list[tuple[int, WindowSize]] = [(ORIGIN, size)]
-        self._modes = ScreenModes()
-        self._tail = b""
-        self._key: Key | None = Key(ORIGIN, b"", now())
-        self._asked: Key | None = None
+        self._keys = KeyFrames(ORIGIN, now())
         self._seats: dict[Cursor, Seat] = {}
 
     @property
@@ -158,17 +129,21 @@ class Broadcast:
     @property
     def is_key_due(self) -> bool:
         """Whether the client is made to repaint, and the beginning of that was not seen."""
-        return self._asked is not None
+        return self._keys.asked is not None
 
     def append(self, data: bytes) -> None:
         """Take in output of the client, and wake those who wait for it."""
-        data = self._follow(data)
+        data = self._keys.follow(data, self.end, self.size, self._now())
         if not data:
             return
-        self._log.append(data, self._now())
+        now = self._now()
+        chunk = Chunk(self.end, data)
+        self._log.append(data, now)
         while len(self._sizes) > 1 and self._sizes[1][0] <= self.start:
             del self._sizes[0]
-        self._wake()
+        for seat in list(self._seats.values()):
+            if not self._offer(seat, chunk, now):
+                seat.cursor.wake()
 
     def resize(self, size: WindowSize) -> None:
         """Note that the client has another window size from here on; the caller sets it then.
@@ -182,17 +157,14 @@ class Broadcast:
 
     def begin_key(self) -> None:
         """Note that the client is made to repaint now, and all its output is in the log."""
-        self._asked, self._key = Key(self.end, self._modes.prelude(), self._now()), None
-        self._tail = b""
+        self._keys.begin(self.end, self._now())
 
     def settle_key(self) -> None:
         """Take the place where the repaint was asked for, where its beginning was not seen.
 
         tmux throws output away while a client cannot keep up, the beginning of a repaint as well.
         """
-        if self._asked is not None:
-            self._key, self._asked = self._asked, None
-            self._key.end, self._key.made_at = self.end, self._now()
+        if self._keys.settle(self.end, self._now()):
             self._wake()
 
     def remind(self) -> None:
@@ -272,11 +244,7 @@ class Broadcast:
         if data := self._read(cursor, limit):
             chunk = Chunk(cursor.sent, data)
             cursor.sent += len(data)
-            if cursor.acks:
-                under_way = cursor.sent - cursor.acked
-                seat.pace.on_sent(cursor.sent, now=self._now(), under_way=under_way)
-            else:
-                cursor.acked = cursor.sent
+            self._note_sent(seat, self._now())
             return chunk
         if self.ended is not None and cursor.sent == self.end:
             return Finished(self.ended)
@@ -285,6 +253,30 @@ class Broadcast:
     def should_pause(self, now: float) -> bool:
         """Say no: no viewer ever holds the client up."""
         return False
+
+    def _offer(self, seat: Seat, chunk: Chunk, now: float) -> bool:
+        """Send the newest output to a viewer who has all before it; tell whether it was sent."""
+        cursor = seat.cursor
+        if (
+            cursor.offer is None
+            or cursor.sent != chunk.offset
+            or cursor.lost
+            or cursor.prelude
+            or cursor.credit < len(chunk.data)
+            or seat.size is not self._sizes[-1][1]
+            or not cursor.offer(chunk)
+        ):
+            return False
+        cursor.sent = self.end
+        self._note_sent(seat, now)
+        return True
+
+    def _note_sent(self, seat: Seat, now: float) -> None:
+        cursor = seat.cursor
+        if cursor.acks:
+            seat.pace.on_sent(cursor.sent, now=now, under_way=cursor.sent - cursor.acked)
+        else:
+            cursor.acked = cursor.sent
 
     def _read(self, cursor: Cursor, limit: int) -> bytes:
         """Return the bytes at a cursor that it may have now: the same object for everybody."""
@@ -320,7 +312,7 @@ class Broadcast:
         under_way = cursor.sent - cursor.acked if reason == "behind" and cursor.acks else 0
         if 2 * under_way > cursor.window and self.ended is None:
             return None
-        key = self._key
+        key = self._keys.key
         if key is None or not self._is_good(key, seat):
             if self.ended is None:
                 self._ask()
@@ -349,43 +341,6 @@ class Broadcast:
             or cursor.lost != "behind"
             or key.offset >= cursor.sent + LITTLE_BYTES // 2
         )
-
-    def _follow(self, data: bytes) -> bytes:
-        """Follow the client's state; return the output, with a clean start where it repaints."""
-        whole, begins = self._tail + data, None
-        if self._asked is not None:
-            begins = repaint_begins(self.size).search(whole)
-        if begins is not None:
-            cut = begins.end() - len(self._tail)
-            self._modes.feed(data[:cut])
-            self._key, self._asked = Key(self.end + cut, self._modes.prelude(), self._now()), None
-            repaint = SYNC_BEGIN + CLEAR + self._until_redrawn(data[cut:], self._key)
-            self._modes.feed(repaint)
-            data = data[:cut] + repaint
-        else:
-            if self._key is not None and self._key.end is None:
-                data = self._until_redrawn(data, self._key)
-            self._modes.feed(data)
-        self._tail = whole[-TAIL_BYTES:]
-        key = self._key
-        if key is not None and key.is_redrawn and key.end is None:
-            found = data.find(SYNC_END, max(0, key.offset - self.end))
-            if found >= 0:
-                key.end = self.end + found + len(SYNC_END)
-        if CLIPBOARD in data:
-            self._key = None
-        return data
-
-    @staticmethod
-    def _until_redrawn(data: bytes, key: Key) -> bytes:
-        """Leave out ends of synchronized output that belong to redraws before the repaint."""
-        if key.is_redrawn:
-            return data
-        begin = data.find(SYNC_BEGIN)
-        key.is_redrawn = begin >= 0
-        if not key.is_redrawn:
-            return data.replace(SYNC_END, b"")
-        return data[:begin].replace(SYNC_END, b"") + data[begin:]
 
     def _wake(self) -> None:
         for cursor in list(self._seats):

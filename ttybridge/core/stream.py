@@ -189,6 +189,9 @@ class Cursor:
     """Where the place began after the last reset: offsets below it may have been a prelude's."""
     prelude: bytes = field(default=b"", repr=False)
     """Bytes that are sent before the next ones, at the offsets just before them."""
+    offer: Callable[["Chunk"], bool] | None = None
+    """Sends a chunk that the client may have, at once, and tells whether it has: what many
+    clients get is made once for all. Where it has not, `wake` is called as ever."""
 
     @property
     def credit(self) -> int:

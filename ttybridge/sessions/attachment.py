@@ -17,6 +17,10 @@ from ttybridge.sessions.typing import Typing
 MAX_NEWS = 16
 """Changes of the role that may wait to be told; a client that takes none is told the last ones."""
 
+CONFIRM_S = 0.003
+"""How long it may take until a client is told that its input has reached the pty, in seconds: a
+key's echo goes first, and several keys are confirmed at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -76,6 +80,8 @@ class Attachment:
         on_replaced: Called when the client comes back on another connection before the loss of
             this one was noticed; the old connection must take nothing more.
         on_typed: Called with what it has typed.
+        offer: Sends a chunk at once, and tells whether it has; None where that cannot be.
+        on_ready: Called when there may be something that the client is to be told; must not block.
         on_ended: Called when it has been removed; a client that takes nothing any more is cut off.
     """
 
@@ -119,6 +125,8 @@ class Attachment:
         self.on_replaced: Callable[[], None] = _nothing
         self.on_typed: Callable[[bytes], None] = _ignore
         self.on_ended: Callable[[], None] = _nothing
+        self.offer: Callable[[Chunk], bool] | None = None
+        self.on_ready: Callable[[], None] = _nothing
         self._ready = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._last_input = self._loop.time()
@@ -128,6 +136,8 @@ class Attachment:
         self._told_size: WindowSize | None = None
         self._news: deque[RoleChanged | Follows] = deque(maxlen=MAX_NEWS)
         self._confirmed: Accepted | None = None
+        self._unconfirmed = 0
+        self._confirming: asyncio.TimerHandle | None = None
         self._end: End | None = None
         self._shift = 0
         """What is added to the stream's offsets: those of a new terminal begin at zero again."""
@@ -245,14 +255,14 @@ class Attachment:
         """Tell the client that the pty has this size, unless it knows."""
         if size != self._told_size:
             self._told_size, self._resized = size, Resized(size)
-            self._ready.set()
+            self._wake()
 
     def tell_role(self, role: Role, by: str) -> None:
         """Give the client another role, at once, and tell it."""
         self.role = role
         self.hand = False
         self._news.append(RoleChanged(role, by))
-        self._ready.set()
+        self._wake()
 
     def move(self, terminal: Terminal, role: Role, *, follows: bool) -> None:
         """Go on with another terminal, for a role: its output comes after a hard reset.
@@ -271,7 +281,7 @@ class Attachment:
         if follows != self.follows:
             self.follows = follows
             self._news.append(Follows(follows))
-        self._ready.set()
+        self._wake()
 
     def stay(self, role: Role, *, follows: bool) -> None:
         """Go on with the same terminal in another role."""
@@ -279,12 +289,12 @@ class Attachment:
         if follows != self.follows:
             self.follows = follows
             self._news.append(Follows(follows))
-            self._ready.set()
+            self._wake()
 
     def end(self, end: End) -> None:
         """End the client's stream: nothing but this comes any more."""
         self._end = end
-        self._ready.set()
+        self._wake()
         self.on_ended()
 
     @property
@@ -310,18 +320,39 @@ class Attachment:
         self._told_size = None
         if self.follows:
             self.tell_size(self.terminal.size)
-        self._ready.set()
+        self._wake()
 
     def detach(self) -> None:
         """Leave the stream."""
+        if self._confirming is not None:
+            self._confirming.cancel()
         self._typing.close()
         self.terminal.drop(self._cursor)
 
     def _subscribe(self, role: Role) -> Cursor:
         terminal = self.terminal
-        return terminal.stream.subscribe(
-            terminal.policy_for(role), self._window_bytes, self._ready.set, acks=self._acks
+        cursor = terminal.stream.subscribe(
+            terminal.policy_for(role), self._window_bytes, self._wake, acks=self._acks
         )
+        cursor.offer = self._offered
+        return cursor
+
+    def _offered(self, chunk: Chunk) -> bool:
+        """Send a chunk past everything else, where there is nothing else."""
+        if (
+            self.offer is None
+            or self._news
+            or self._end is not None
+            or self._confirmed is not None
+            or self._resized is not None
+            or self._shift
+        ):
+            return False
+        return self.offer(chunk)
+
+    def _wake(self) -> None:
+        self._ready.set()
+        self.on_ready()
 
     def _allowed(self, data: bytes) -> bytes:
         """Return `data`, or nothing where this client's input does not count."""
@@ -338,5 +369,11 @@ class Attachment:
             self.on_typed(data)
 
     def _confirm(self, seq: int) -> None:
-        self._confirmed = Accepted(seq)
-        self._ready.set()
+        self._unconfirmed = seq
+        if self._confirming is None:
+            self._confirming = self._loop.call_later(CONFIRM_S, self._confirm_now)
+
+    def _confirm_now(self) -> None:
+        self._confirming = None
+        self._confirmed = Accepted(self._unconfirmed)
+        self._wake()

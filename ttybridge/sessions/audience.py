@@ -29,7 +29,7 @@ WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
 
-FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.0004, 0.08
+FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.0001, 0.08
 """Least time between two small flushes: so much for each viewer, and so much at most, in seconds.
 A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
 next, and five frames of a browser are no delay for who only watches."""

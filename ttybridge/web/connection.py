@@ -1,6 +1,7 @@
 """One Engine.IO connection: its checks, its deadlines, and its end."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,9 @@ from engineio import packet as eio_packet
 
 from ttybridge.core.access import Principal
 from ttybridge.core.protocol import check_packet
+from ttybridge.core.stream import Chunk
 from ttybridge.errors import ProtocolError
-from ttybridge.web.shared_frames import Line, frames_of
+from ttybridge.web.shared_frames import Line, frames_of, frames_of_chunk
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ MAX_QUEUED_PACKETS = 4096
 """Most packets that may wait for a client that goes on sending: each event with a number adds an
 answer, even if the client reads nothing. Output adds two at a time."""
 
+EVENT = "42["
+"""How an event begins that asks for no answer."""
+
 ACK, ACK_DIGITS = '42["ack",', 15
 """How an acknowledgement begins, and how many digits of an offset are no question of range."""
 
@@ -47,8 +52,10 @@ class Connection:
         is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
         is_open: Whether it has not ended.
         has_websocket: Whether a WebSocket carries it, or is about to after polling.
-        on_ack: Called with the offset that the client acknowledges; tells whether that was all
-            there is to do.
+        on_ack: Called with the offset that the client acknowledges.
+        on_event: Called with the name and the arguments of any other event of the client. What
+            comes over the WebSocket reaches them straight: the libraries' way to a handler takes
+            four tasks for each, and a key waits for them.
     """
 
     def __init__(
@@ -62,7 +69,8 @@ class Connection:
         self._gone = asyncio.Event()
         self._line_ended = asyncio.Event()
         self.has_websocket = False
-        self.on_ack: Callable[[int], bool] | None = None
+        self.on_ack: Callable[[int], None] | None = None
+        self.on_event: Callable[[str, list[object]], None] | None = None
         self._bodies: set[asyncio.Timeout] = set()
         self._eio = eio
         self._said_hello = False
@@ -105,17 +113,25 @@ class Connection:
         self._check(text)
 
     def takes(self, text: str) -> bool:
-        """Take an acknowledgement that came over the WebSocket; anything else is not for here.
+        """Take an event that came over the WebSocket; anything else is not for here.
 
-        Two hundred viewers send thousands of them a second, and the libraries' way to a handler
-        takes four tasks for each.
+        Raises:
+            ProtocolError: It is not allowed.
         """
-        if self.on_ack is None or not text.startswith(ACK):
+        if self.on_ack is None or self.on_event is None or not text.startswith(EVENT):
             return False
-        number = text[len(ACK) : -1]
-        if len(number) > ACK_DIGITS or not (number.isascii() and number.isdigit()):
-            return False
-        return text[-1] == "]" and self.on_ack(int(number))
+        if text.startswith(ACK) and text[-1] == "]":
+            number = text[len(ACK) : -1]
+            if len(number) <= ACK_DIGITS and number.isascii() and number.isdigit():
+                self.on_ack(int(number))
+                return True
+        self._check(text)
+        try:
+            name, *arguments = json.loads(text[len(EVENT) - 1 :])
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("An event is malformed.") from error
+        self.on_event(name, arguments)
+        return True
 
     def _check(self, text: str) -> None:
         check_packet(text)
@@ -174,7 +190,14 @@ class Connection:
             self._bodies.discard(limit)
 
     def send(self, packet: str, attachment: bytes | None = None) -> None:
-        """Queue a Socket.IO packet, with its bytes; never waits."""
+        """Send a Socket.IO packet, with its bytes; never waits.
+
+        Without a detour where nothing is before it (see `shared_frames`), else by the queue.
+        """
+        line = self._free_line()
+        if line is not None:
+            line.write(frames_of(packet, attachment))
+            return
         socket = self._eio.sockets.get(self.sid)
         if socket is None or socket.closed:
             return
@@ -183,16 +206,13 @@ class Connection:
         if attachment is not None:
             socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
 
-    def send_shared(self, packet: str, data: bytes) -> None:
-        """Send a packet with its bytes that others get, too; never waits.
-
-        Without a detour where nothing is before it (see `shared_frames`), else as `send`.
-        """
+    def send_chunk(self, chunk: Chunk) -> bool:
+        """Send output if it leaves at once, and tell whether it does; see `shared_frames`."""
         line = self._free_line()
-        if line is not None:
-            line.write(frames_of(packet, data))
-        else:
-            self.send(packet, data)
+        if line is None:
+            return False
+        line.write(frames_of_chunk(chunk))
+        return True
 
     @property
     def queued(self) -> int:
@@ -204,6 +224,14 @@ class Connection:
     def is_free(self) -> bool:
         """Whether what is sent now leaves at once: everything before it has."""
         return self._free_line() is not None
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether all that was sent has gone as far as the transport, which wants more."""
+        socket = self._eio.sockets.get(self.sid)
+        if socket is None or socket.closed:
+            return True
+        return socket.queue.is_idle and not (self._line is not None and self._line.is_full)
 
     def _free_line(self) -> Line | None:
         line = self._line

@@ -43,6 +43,9 @@ PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
 """Time for the answer to a heartbeat; a line of 16 KB/s moves the credit window in it."""
 
+TURN_EVENTS = 16
+"""Events of one client that are taken before others have their turn, however many there are."""
+
 _silent = logging.getLogger("ttybridge.libraries")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
@@ -81,14 +84,17 @@ class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has
             self._line.is_writing = False
 
     async def wait(self) -> str:
+        taken = 0
         while True:
             message = await self._sock.receive()
             if message.type is not WSMsgType.TEXT:
                 raise OSError("the client is gone, or sent what is not text")
-            if self._connection.takes(message.data):
-                await asyncio.sleep(0)  # others have their turn, however many there are
-                continue
             try:
+                if self._connection.takes(message.data):
+                    taken += 1
+                    if taken % TURN_EVENTS == 0:
+                        await asyncio.sleep(0)
+                    continue
                 self._connection.check_frame(message.data)
             except ProtocolError as error:
                 log.info("connection closed: %s", error.message)

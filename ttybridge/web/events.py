@@ -11,7 +11,6 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from ttybridge.core import protocol
 from ttybridge.core.permissions import Entrance
-from ttybridge.core.stream import Finished
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, ClientId, End, EndReason, ExitStatus
 from ttybridge.sessions.attachment import Attachment
@@ -22,6 +21,7 @@ from ttybridge.web.announcements import Announcements
 from ttybridge.web.connection import Connection
 from ttybridge.web.engine import Engine
 from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer, colab_data
+from ttybridge.web.pump import PagePump, send_to_colab
 from ttybridge.web.visitor import credential_of, visitor
 
 log = logging.getLogger(__name__)
@@ -298,7 +298,8 @@ class Events:
 
         attachment.on_replaced = replaced
         if isinstance(peer, PagePeer):
-            connection.on_ack = peer.take_ack
+            connection.on_ack = attachment.ack
+            connection.on_event = lambda name, arguments: self._take(sid, name, tuple(arguments))
         attachment.on_ended = connection.end_soon
         work = self._send_all(sid, connection, peer, first)
         sender = asyncio.get_running_loop().create_task(work)
@@ -314,12 +315,9 @@ class Events:
                 connection.send(first)
             if isinstance(peer, PagePeer):
                 self._announcements.welcome(peer)
-            while True:
-                await connection.drained()
-                item = await peer.attachment.next(protocol.CHUNK_BYTES)
-                await peer.send(item)
-                if isinstance(item, Finished):
-                    break
+                await PagePump(connection, peer).run()
+            elif isinstance(peer, ColabSocketPeer):
+                await send_to_colab(connection, peer)
             # A polling client may be between two requests: what it has not fetched when the
             # connection ends is lost.
             connection.send(protocol.DISCONNECT)
@@ -335,17 +333,21 @@ class Events:
 
     def _handler(self, name: str) -> Callable[..., Awaitable[None]]:
         async def handle(sid: str, *args: object) -> None:
-            client = self._clients.get(sid)
-            if client is None:
-                return
-            try:
-                client.peer.receive(name, args)
-            except ProtocolError as error:
-                log.info("client %s is cut off: %s", client.peer.attachment.id, error.message)
-                self._drop(sid)
-                client.connection.abort()
+            self._take(sid, name, args)
 
         return handle
+
+    def _take(self, sid: str, name: str, args: tuple[object, ...]) -> None:
+        """Take in an event of a client."""
+        client = self._clients.get(sid)
+        if client is None:
+            return
+        try:
+            client.peer.receive(name, args)
+        except ProtocolError as error:
+            log.info("client %s is cut off: %s", client.peer.attachment.id, error.message)
+            self._drop(sid)
+            client.connection.abort()
 
     async def _on_disconnect(self, sid: str, reason: object = None) -> None:
         joining = self._joining.pop(sid, None)

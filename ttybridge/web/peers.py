@@ -25,9 +25,6 @@ class Peer(Protocol):
 
     attachment: Attachment
 
-    async def send(self, item: Item) -> None:
-        """Tell the client."""
-
     def receive(self, event: str, args: tuple[object, ...]) -> None:
         """Take in an event of the client."""
 
@@ -43,12 +40,12 @@ class PagePeer:
         self._pings: dict[int, float] = {}
         self._count = 0
 
-    async def send(self, item: Item) -> None:
-        """Queue an event for the page."""
+    def send(self, item: Item) -> None:
+        """Send an event for the page; never waits."""
         send = self._connection.send
         match item:
             case Chunk(offset, data):
-                self._connection.send_shared(protocol.out_header(offset), data)
+                send(protocol.out_header(offset), data)
             case Reset(offset, reason, hard):
                 send(protocol.event("reset", {"offset": offset, "reason": reason, "hard": hard}))
             case Resized(size):
@@ -104,13 +101,6 @@ class PagePeer:
                 self._pong(protocol.parse_pong(args))
             case _:
                 raise ProtocolError(f"The page sends no event {event!r}.")
-
-    def take_ack(self, offset: int) -> bool:
-        """Take an acknowledgement before its turn, where nothing typed can be before it."""
-        if self.attachment.may_type:
-            return False
-        self.attachment.ack(offset)
-        return True
 
     def _pong(self, number: int) -> None:
         sent = self._pings.pop(number, None)

@@ -19,9 +19,8 @@ from typing import Any
 
 from aiohttp import web
 
-HIGH_BYTES = 16 * 1024
-"""Bytes in a transport's buffer above which its client is waited for: they come on top of what
-the kernel holds, and on a slow line each of them is output that is shown late."""
+from ttybridge.core import protocol
+from ttybridge.core.stream import Chunk
 
 KEPT_FRAMES = 8
 """Frames that are remembered. Clients that keep up all want the last one; a few more are for those
@@ -63,7 +62,7 @@ class Line:
         self._writer = request.writer
         self.transport = request.transport
         if self.transport is not None:
-            self.transport.set_write_buffer_limits(high=HIGH_BYTES)
+            self.transport.set_write_buffer_limits(high=0)  # so `drained` waits for all of it
 
     @property
     def is_free(self) -> bool:
@@ -92,22 +91,31 @@ class Line:
     @property
     def is_full(self) -> bool:
         """Whether the transport's buffer may have to be waited for."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        transport = self.transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() > 0
+        )
 
     async def _drain(self) -> None:
         with contextlib.suppress(ConnectionError):
             await self._writer.drain()
 
 
+_last: tuple[Chunk | None, bytes] = None, b""
 _frames: deque[tuple[str, bytes, bytes]] = deque(maxlen=KEPT_FRAMES)
 
 
-def frames_of(packet: str, data: bytes) -> bytes:
+def frames_of(packet: str, data: bytes | None) -> bytes:
     """Return the frames of a Socket.IO packet with its bytes, from the last call where it can.
 
     Comparing 4 KB with what another client got takes 0.1 µs, so that nobody has to pass the very
     same object.
     """
+    if data is None:
+        text = b"4" + packet.encode()
+        return _head(0x81, len(text)) + text
     for known_packet, known_data, frames in _frames:
         if known_packet == packet and (known_data is data or known_data == data):
             return frames
@@ -115,6 +123,14 @@ def frames_of(packet: str, data: bytes) -> bytes:
     frames = _head(0x81, len(text)) + text + _head(0x82, len(data)) + data
     _frames.appendleft((packet, data, frames))
     return frames
+
+
+def frames_of_chunk(chunk: Chunk) -> bytes:
+    """Return the frames of an `out` event; once for all who get the same chunk."""
+    global _last
+    if _last[0] is not chunk:
+        _last = chunk, frames_of(protocol.out_header(chunk.offset), chunk.data)
+    return _last[1]
 
 
 def _head(first: int, length: int) -> bytes:
