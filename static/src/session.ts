@@ -30,10 +30,13 @@ import {
   type RoleChange,
   type WindowSize,
 } from "./protocol.ts";
-import { OutputStream } from "./stream.ts";
+import { ACK_EVERY_BYTES, OutputStream, WATCHING_ACK_BYTES } from "./stream.ts";
 
 /** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
 const IDLE_ACK_MS = 40;
+
+/** The same for who only watches, as in `WATCHING_ACK_BYTES`. */
+const WATCHING_ACK_MS = 200;
 
 export interface SessionHandlers {
   /** Hands output to the terminal; `parsed` is to be called when the terminal has worked through it. */
@@ -234,7 +237,7 @@ export class Session {
   #onRole(value: unknown): void {
     const change = parseRole(value);
     if (!change) return;
-    this.#role = change.role;
+    this.#take(change.role);
     if (change.role === "viewer") {
       this.#input.dropWaiting();
       this.handlers.inputLeft(this.#input.unitsLeft);
@@ -252,7 +255,7 @@ export class Session {
     if (!joined) return this.#connection.reopen();
     const hadPlace = this.#joined !== undefined;
     this.#joined = joined;
-    this.#role = joined.role;
+    this.#take(joined.role);
     this.#isLive = true;
     if (hadPlace && joined.resumed) {
       this.#output.resume();
@@ -295,9 +298,17 @@ export class Session {
     }
   }
 
+  #take(role: Role): void {
+    this.#role = role;
+    this.#output.ackEvery = role === "viewer" ? WATCHING_ACK_BYTES : ACK_EVERY_BYTES;
+  }
+
   #acknowledge(): void {
     if (this.#output.ackIsDue) this.#flush();
-    else this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), IDLE_ACK_MS);
+    else {
+      const wait = this.#role === "viewer" ? WATCHING_ACK_MS : IDLE_ACK_MS;
+      this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
+    }
   }
 
   #acknowledgeLate(): void {

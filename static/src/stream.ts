@@ -9,6 +9,9 @@
 /** Bytes parsed since the last acknowledgement that make one due; the protocol wants one every 64 KiB. */
 export const ACK_EVERY_BYTES = 16 * 1024;
 
+/** The same for who only watches: two hundred viewers would send the bridge thousands a second. */
+export const WATCHING_ACK_BYTES = 48 * 1024;
+
 /** Says until where the stream is parsed once the terminal has worked through a chunk. */
 export interface Mark {
   readonly epoch: number;
@@ -21,6 +24,8 @@ export type Accepted =
   | { readonly kind: "gap"; readonly missing: number };
 
 export class OutputStream {
+  /** Bytes parsed that make an acknowledgement due. */
+  ackEvery = ACK_EVERY_BYTES;
   #epoch = 0;
   #taken = 0;
   #parsed = 0;
@@ -61,7 +66,7 @@ export class OutputStream {
 
   /** True when an acknowledgement is due at once. */
   get ackIsDue(): boolean {
-    return this.ackIsWaiting && this.#parsed - this.#acked >= ACK_EVERY_BYTES;
+    return this.ackIsWaiting && this.#parsed - this.#acked >= this.ackEvery;
   }
 
   /** True when something is parsed and not yet acknowledged. */

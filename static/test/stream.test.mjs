@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACK_EVERY_BYTES, OutputStream } from "../src/stream.ts";
+import { ACK_EVERY_BYTES, OutputStream, WATCHING_ACK_BYTES } from "../src/stream.ts";
 import { random } from "./random.mjs";
 
 const bytes = (...values) => Uint8Array.from(values);
@@ -60,6 +60,15 @@ test("nothing is acknowledged before it is parsed", () => {
   assert.equal(stream.ackIsDue, true);
   assert.equal(stream.takeAck(), ACK_EVERY_BYTES);
   assert.equal(stream.ackIsWaiting, false);
+});
+
+test("who watches acknowledges less often, and within 64 KiB", () => {
+  const stream = new OutputStream();
+  stream.ackEvery = WATCHING_ACK_BYTES;
+  stream.parsed(stream.accept(0, new Uint8Array(ACK_EVERY_BYTES)).mark);
+  assert.equal(stream.ackIsDue, false);
+  stream.parsed(stream.accept(ACK_EVERY_BYTES, new Uint8Array(64 * 1024 - ACK_EVERY_BYTES)).mark);
+  assert.equal(stream.ackIsDue, true);
 });
 
 test("an acknowledgement is due within 64 KiB and not for a key's echo", () => {

@@ -294,7 +294,7 @@ async def test_an_open_line_with_a_goodbye_under_way_is_not_free() -> None:
         line = connection._line
         assert line is not None
         # The library has begun to close the WebSocket; nothing is queued.
-        closing = asyncio.create_task(line._socket.close())
+        closing = asyncio.create_task(line._websocket.close())
         await asyncio.sleep(0)
         assert not connection.is_free
         message = await client.socket.receive()

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
 from ttybridge.core.stream import (
     ACK_BYTES,
-    BLOCK_BYTES,
     CATCH_UP_BYTES,
     HIGH_BYTES,
     PATIENCE_S,
@@ -17,7 +17,6 @@ from ttybridge.core.stream import (
     Chunk,
     Cursor,
     Finished,
-    OutputLog,
     Policy,
     Reset,
     Stream,
@@ -366,10 +365,21 @@ class AnyOrder(RuleBasedStateMachine):
         log_bytes=st.sampled_from([BLOCK_BYTES, 3 * BLOCK_BYTES, 20 * BLOCK_BYTES]),
         windows=st.lists(st.integers(1, 200_000), min_size=3, max_size=3),
         acks=st.lists(st.booleans(), min_size=3, max_size=3),
+        is_paced=st.booleans(),
     )
-    def begin(self, replays: bool, log_bytes: int, windows: list[int], acks: list[bool]) -> None:
+    def begin(
+        self,
+        replays: bool,
+        log_bytes: int,
+        windows: list[int],
+        acks: list[bool],
+        is_paced: bool,
+    ) -> None:
         self.random = random.Random(7)
-        self.stream = Stream(log_bytes=log_bytes, replays=replays)
+        self.now = 0.0
+        clock = (lambda: self.now) if is_paced else None
+        self.stream = Stream(log_bytes=log_bytes, replays=replays, now=clock)
+        self.windows = windows
         self.everything = bytearray()
         policy = Policy.PAUSE if replays else Policy.SKIP
         self.cursors = [
@@ -378,7 +388,6 @@ class AnyOrder(RuleBasedStateMachine):
         ]
         self.at: list[int] = [0, 0, 0]
         self.must_reset = [False, False, False]
-        self.now = 0.0
 
     @rule(count=st.integers(1, 150_000))
     def output(self, count: int) -> None:
@@ -404,6 +413,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.at[who] = item.offset
             self.must_reset[who] = False
         elif isinstance(item, Chunk):
+            assert is_prelude or not cursor.acks or cursor.sent - cursor.acked <= cursor.window
             assert not self.must_reset[who], "bytes of the log instead of a prelude"
             assert item.offset == self.at[who], "a gap or a repeat"
             if not is_prelude:
@@ -441,8 +451,10 @@ class AnyOrder(RuleBasedStateMachine):
             return
         log = self.stream.log
         assert log.end - log.start <= log.limit_bytes
-        for cursor in self.cursors:
-            assert cursor.sent - cursor.acked <= cursor.window or not cursor.acks
+        for cursor, window in zip(self.cursors, self.windows, strict=True):
+            assert cursor.sent - cursor.acked <= window or not cursor.acks
+            assert cursor.window <= window
+        assert 0 < self.stream.room <= BLOCK_BYTES
 
 
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -44,6 +44,7 @@ class Pty:
     Attributes:
         pid: Process id of the child, the leader of its own process group.
         pending_bytes: Input that the pty has not taken yet.
+        read_bytes: Most bytes that are read in one turn of the event loop.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Pty:
         """Take over a spawned child; use `spawn`."""
         self.pid: int = process.pid
         self.pending_bytes = 0
+        self.read_bytes = READ_BYTES
         self._process = process
         self._fd: int = process.fd
         self._on_output, self._on_written, self._on_end = on_output, on_written, on_end
@@ -184,7 +186,7 @@ class Pty:
 
     def _on_readable(self) -> None:
         parts: list[bytes] = []
-        room = READ_BYTES
+        room = self.read_bytes
         while room > 0:
             try:
                 data = os.read(self._fd, room)

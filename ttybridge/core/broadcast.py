@@ -24,7 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ttybridge.core.key_frames import Key, KeyFrames
-from ttybridge.core.pace import Pace
+from ttybridge.core.output_log import BLOCK_BYTES
+from ttybridge.core.pace import WATCHING_SLACK_S, Pace
 from ttybridge.core.shared_log import SharedLog
 from ttybridge.core.stream import ACK_BYTES, Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.model import End, WindowSize
@@ -78,6 +79,7 @@ class Broadcast:
 
     Attributes:
         ended: How it ended; None while it has not.
+        room: Bytes that may be read of the pty at once: it is never paused.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Broadcast:
             log_bytes: Most bytes in the log.
         """
         self.ended: End | None = None
+        self.room = BLOCK_BYTES
         self._log = SharedLog(ORIGIN, log_bytes)
         self._now, self._ask, self._on_empty = now, ask, on_empty
         self._sizes: list[tuple[int, WindowSize]] = [(ORIGIN, size)]
@@ -183,7 +186,7 @@ class Broadcast:
         self, policy: Policy, window: int, wake: Callable[[], None], *, acks: bool = True
     ) -> Cursor:
         """Add a viewer; it gets a `Reset` first, as soon as there is a key frame."""
-        pace = Pace(window)
+        pace = Pace(window, slack_s=WATCHING_SLACK_S)
         cursor = Cursor(policy, pace.window, self.end, self.end, wake, acks, lost="replay")
         self._seats[cursor] = Seat(cursor, pace)
         return cursor
@@ -249,6 +252,11 @@ class Broadcast:
         if self.ended is not None and cursor.sent == self.end:
             return Finished(self.ended)
         return None
+
+    @property
+    def is_late(self) -> bool:
+        """Say no: who is late is shown the present, and the others are not."""
+        return False
 
     def should_pause(self, now: float) -> bool:
         """Say no: no viewer ever holds the client up."""

@@ -1,34 +1,73 @@
 """How much may be under way to one client: its credit follows what its line carries.
 
-A client acknowledges what it has taken in: at once after `ACK_BYTES`, otherwise within
-`ACK_WAIT_S`. The time from sending a byte to its acknowledgement tells how long the window takes to
-drain. A window that drains quickly while it is full is doubled, one that drains slowly is halved,
-each at most once for one window's worth of output.
+What is under way is what a client still sees after Ctrl-C, so it is no more than the line needs:
+its rate times its round-trip time, and a little, so that a queue tells that the line is full (the
+idea of TCP Vegas and BBR). Both are measured by acknowledgements. While the line is not full, the
+window itself limits the rate, and each round trip makes it larger.
+
+A client acknowledges soon after it has taken output in (docs/protocol.md); the time that it waits
+with that counts as the line's.
 """
 
 from collections import deque
+from typing import NamedTuple
 
-from ttybridge.core.stream import ACK_BYTES
-
-LEAST_BYTES = 8 * 1024
-"""Smallest window: 0.4 s of a line of 20 KB/s, and several lines of text at once."""
+LEAST_BYTES = 4 * 1024
+"""Smallest window: 0.2 s of a line of 20 KB/s, and several lines of text at once."""
 
 START_BYTES = 16 * 1024
 """First window, about one full repaint: on a line of 20 KB/s it takes 0.8 s, on others no time."""
 
-QUICK_S, SLOW_S = 0.25, 0.5
-"""Times in which a full window drains that make it larger and smaller, in seconds. The first is
-above the longest usual round-trip time, the second below what people take for the present."""
+TYPING_SLACK_S, WATCHING_SLACK_S = 0.04, 0.25
+"""How long what is under way may wait in a queue, in seconds: for who may type, and for who may
+not, and acknowledges less often."""
 
-TRY_AGAIN_S = 10.0
-"""How long a window that was too large is not made larger again, in seconds: a thin line whose
-client acknowledges at once looks like a quick one whose client waits with it."""
+GROWTH = 2.0
+"""Most that one round trip adds, as a factor."""
 
-ACK_WAIT_S = 0.5
-"""How long a client may keep back the acknowledgement of less than `ACK_BYTES`, in seconds."""
+NO_QUEUE, STEP = 0.5, 1.25
+"""Part of the slack below which a round trip shows that there is no queue, and what it adds to the
+window then, as a factor: of a long round trip, the slack is a small part."""
+
+QUEUE = 2.0
+"""Part of the slack above which a round trip shows that there is too long a queue."""
+
+SHORTEST_S = 0.04
+"""Shortest time over which a rate is taken, and between two growths, in seconds: acknowledgements
+that were held up somewhere come in one moment, and a client that has stood still takes everything
+at once."""
+
+RATE_S = 1.0
+"""How long the largest rate that was seen counts, in seconds. What a client gets while there is no
+more for it tells nothing."""
+
+ROUND_TRIP_S = 10.0
+"""How long the shortest round trip that was seen counts, in seconds. Then the window is made
+small for a moment, so that no queue lengthens the next one."""
+
+PROBE = 0.25
+"""Part of the window in that moment."""
+
+CHUNKS = 4
+"""Least number of chunks in a full window."""
 
 MAX_MARKS = 64
 """Most chunks under way whose times are known; of more, some are taken together."""
+
+
+class _Mark(NamedTuple):
+    """What was known when a chunk was sent."""
+
+    offset: int
+    """Where it ends."""
+    at: float
+    """When it was sent."""
+    acked: int
+    """What was acknowledged then."""
+    acked_at: float
+    """When that was."""
+    is_full: bool
+    """Whether the window held more back, or nearly."""
 
 
 class Pace:
@@ -36,26 +75,40 @@ class Pace:
 
     >>> pace = Pace(256 * 1024)
     >>> pace.on_sent(16 * 1024, now=0.0, under_way=16 * 1024)
-    >>> pace.on_acked(16 * 1024, now=0.1)
+    >>> pace.on_acked(16 * 1024, now=0.01)
     >>> pace.window
-    32768
+    20480
 
     Attributes:
         window: Most bytes that may be under way.
+        slack_s: How long they may wait in a queue, in seconds.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, slack_s: float = TYPING_SLACK_S) -> None:
         """Begin.
 
         Args:
             most: Largest window, in bytes.
+            slack_s: How long what is under way may wait in a queue, in seconds.
         """
         self.window = min(START_BYTES, most)
+        self.slack_s = slack_s
         self._most = most
-        self._marks: deque[tuple[int, float, bool]] = deque(maxlen=MAX_MARKS)
+        self._marks: deque[_Mark] = deque(maxlen=MAX_MARKS)
         self._acked = 0
+        self._acked_at: float | None = None
         self._until = 0
-        self._halved_at = -TRY_AGAIN_S
+        """Offset at which a round trip with this window has passed."""
+        self._rate, self._rate_at = 0.0, 0.0
+        """Bytes a second, and when that was seen."""
+        self._round_trip_s, self._round_trip_at = float("inf"), 0.0
+        self._is_probing = False
+        self._grown_at = float("-inf")
+
+    @property
+    def most_at_once(self) -> int:
+        """Most bytes of one chunk: how long its own bytes take is no part of the round trip."""
+        return max(self.window // CHUNKS, LEAST_BYTES // CHUNKS)
 
     def on_sent(self, offset: int, *, now: float, under_way: int) -> None:
         """Note that the output up to `offset` was sent.
@@ -65,31 +118,53 @@ class Pace:
             now: A monotonic time in seconds.
             under_way: Bytes that are not acknowledged, these included.
         """
-        self._marks.append((offset, now, 2 * under_way >= self.window))
+        idle = self._acked_at is None or not self._marks
+        acked_at = now if idle or self._acked_at is None else self._acked_at
+        acked = offset - under_way if idle else self._acked
+        self._marks.append(_Mark(offset, now, acked, acked_at, 2 * under_way >= self.window))
 
     def on_acked(self, offset: int, *, now: float) -> None:
         """Note that the client has taken the output up to `offset` in."""
         newest = None
-        while self._marks and self._marks[0][0] <= offset:
+        while self._marks and self._marks[0].offset <= offset:
             newest = self._marks.popleft()
-        fresh, self._acked = offset - self._acked, max(self._acked, offset)
-        if newest is None or offset < self._until:
+        self._acked, self._acked_at = max(self._acked, offset), now
+        if newest is None:
             return
-        drained_s = now - newest[1]
-        if fresh < ACK_BYTES:
-            drained_s -= ACK_WAIT_S
-        if drained_s > SLOW_S:
-            self._halved_at = now
-            self._set(max(self.window // 2, min(LEAST_BYTES, self._most)))
-        elif drained_s < QUICK_S and newest[2] and now - self._halved_at >= TRY_AGAIN_S:
-            self._set(min(self.window * 2, self._most))
+        self._see_round_trip(now - newest.at, now)
+        if newest.is_full:
+            took_s = max(now - newest.acked_at, SHORTEST_S)
+            is_queue = now - newest.at > self._round_trip_s + QUEUE * self.slack_s
+            self._see_rate((offset - newest.acked) / took_s, now, is_sure=is_queue)
+        if offset >= self._until and (newest.is_full or self._is_probing):
+            self._follow(now, now - newest.at)
 
     def restart(self, offset: int) -> None:
         """Go on at another offset; the window stays."""
         self._marks.clear()
         self._acked = self._until = offset
+        self._acked_at = None
 
-    def _set(self, window: int) -> None:
-        if window != self.window:
-            self.window = window
-            self._until = max((mark[0] for mark in self._marks), default=self._acked)
+    def _see_round_trip(self, seconds: float, now: float) -> None:
+        if seconds <= self._round_trip_s or self._is_probing:
+            self._round_trip_s, self._round_trip_at = seconds, now
+
+    def _see_rate(self, rate: float, now: float, *, is_sure: bool) -> None:
+        """Keep the largest rate; where a queue shows that the line is full, it is the line's."""
+        if rate >= self._rate or is_sure or now - self._rate_at > RATE_S:
+            self._rate, self._rate_at = rate, now
+
+    def _follow(self, now: float, took_s: float) -> None:
+        """Set the window for what is known of the line; once for a round trip."""
+        wanted = self._rate * (self._round_trip_s + self.slack_s)
+        if took_s < self._round_trip_s + NO_QUEUE * self.slack_s:
+            wanted = max(wanted, self.window * STEP)
+        self._is_probing = not self._is_probing and now - self._round_trip_at > ROUND_TRIP_S
+        if self._is_probing:
+            wanted *= PROBE
+        rests = now - self._grown_at < SHORTEST_S
+        window = int(min(wanted, self.window * (1 if rests else GROWTH), self._most))
+        if window > self.window:
+            self._grown_at = now
+        self.window = max(window, min(LEAST_BYTES, self._most))
+        self._until = max((mark.offset for mark in self._marks), default=self._acked)

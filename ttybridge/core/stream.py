@@ -16,27 +16,31 @@ Rules that hold at any time (see tests/unit/test_stream.py):
 Nothing here does I/O or reads a clock.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
+from ttybridge.core.pace import Pace
 from ttybridge.core.screen_modes import ScreenModes
 from ttybridge.model import End, WindowSize
 
-BLOCK_BYTES = 64 * 1024
-"""Size of one piece of the log; a chunk for a client is cut at its borders, too."""
+HIGH_BYTES, LEAST_HIGH_BYTES = 128 * 1024, 4 * 1024
+"""Unsent bytes of a PAUSE cursor at which the pty is paused: half of its window, within these.
+What lies unsent here is what a client still sees after Ctrl-C."""
 
-HIGH_BYTES = 128 * 1024
-"""Unsent bytes of a PAUSE cursor at which the pty is paused. What lies unsent here is what a
-client still sees after Ctrl-C, so it is small: two chunks."""
+LEAST_ROOM_BYTES = 4 * 1024
+"""Least bytes read of the pty at once: what the kernel gives in one read."""
 
-LOW_BYTES = 64 * 1024
-"""Unsent bytes at which a paused pty goes on: enough for the sender to stay busy meanwhile."""
+LOW = 0.5
+"""Part of that at which a paused pty goes on: enough for the sender to stay busy meanwhile."""
 
-SKIP_BYTES = 256 * 1024
-"""Unsent bytes at which a SKIP cursor loses its place. Above a full redraw of a large window
-(30 KB at 120x32), so that a burst passes whole."""
+SKIP_BYTES, LEAST_SKIP_BYTES = 256 * 1024, 64 * 1024
+"""Unsent bytes at which a SKIP cursor loses its place: twice its window, within these. The least is
+above a full redraw of a large window (30 KB at 120x32), so that a burst passes whole."""
+
+LATE_BYTES = 16 * 1024
+"""Unsent bytes of which a client is late: more than a redraw of a usual window."""
 
 PARKED_BYTES = 1024 * 1024
 """Unsent bytes kept for a SKIP cursor whose client has lost its connection."""
@@ -69,58 +73,6 @@ class Policy(Enum):
 
     PAUSE = "pause"
     SKIP = "skip"
-
-
-class OutputLog:
-    """The last bytes of a stream, addressed by absolute offset."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self.start = 0
-        self.end = 0
-        self._base = 0
-        self._blocks: deque[bytearray] = deque()
-
-    def append(self, data: bytes) -> None:
-        """Add `data` at the end; the caller trims."""
-        view = memoryview(data)
-        while view:
-            if not self._blocks or len(self._blocks[-1]) == BLOCK_BYTES:
-                if not self._blocks:
-                    self._base = self.end
-                self._blocks.append(bytearray())
-            room = BLOCK_BYTES - len(self._blocks[-1])
-            self._blocks[-1] += view[:room]
-            self.end += min(room, len(view))
-            view = view[room:]
-
-    def trim(self, offset: int) -> None:
-        """Forget everything before `offset`."""
-        self.start = min(max(offset, self.start), self.end)
-        while self._blocks and self._base + len(self._blocks[0]) <= self.start:
-            self._base += len(self._blocks.popleft())
-
-    def read(self, offset: int, limit: int) -> bytes:
-        """Return up to `limit` bytes at `offset`, less where a block ends; empty at the end.
-
-        Raises:
-            IndexError: `offset` is not in the log.
-        """
-        if not self.start <= offset <= self.end:
-            raise IndexError(offset)
-        if offset == self.end:
-            return b""
-        index, at = divmod(offset - self._base, BLOCK_BYTES)
-        return bytes(memoryview(self._blocks[index])[at : at + limit])
-
-    def slice(self, start: int, end: int) -> bytes:
-        """Return the bytes from `start` to `end`, both in the log."""
-        parts = []
-        while start < end:
-            part = self.read(start, end - start)
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +141,8 @@ class Cursor:
     """Where the place began after the last reset: offsets below it may have been a prelude's."""
     prelude: bytes = field(default=b"", repr=False)
     """Bytes that are sent before the next ones, at the offsets just before them."""
+    pace: Pace | None = field(default=None, repr=False)
+    """Sets the window, where it follows the line."""
     offer: Callable[["Chunk"], bool] | None = None
     """Sends a chunk that the client may have, at once, and tells whether it has: what many
     clients get is made once for all. Where it has not, `wake` is called as ever."""
@@ -198,11 +152,25 @@ class Cursor:
         """Bytes that may be sent now."""
         return self.window - (self.sent - self.acked) if self.acks else self.window
 
+    @property
+    def high(self) -> int:
+        """Unsent bytes at which the pty is paused for this client."""
+        return min(HIGH_BYTES, max(LEAST_HIGH_BYTES, self.window // 2))
+
 
 class Stream:
-    """A pty's output, its log and its cursors."""
+    """A pty's output, its log and its cursors.
 
-    def __init__(self, *, log_bytes: int, replays: bool) -> None:
+    Attributes:
+        log: The last output.
+        cursors: Everybody who reads it.
+        ended: How it ended; None while it has not.
+        room: Bytes that may be read of the pty at once so that it can be paused in time.
+    """
+
+    def __init__(
+        self, *, log_bytes: int, replays: bool, now: Callable[[], float] | None = None
+    ) -> None:
         """Make an empty stream.
 
         Args:
@@ -210,11 +178,15 @@ class Stream:
             replays: Whether the log is kept for late joiners (a direct command). Otherwise bytes
                 are forgotten when everybody has acknowledged them, and a client that lost its
                 place is repainted by the pty's program (tmux).
+            now: Returns a monotonic time in seconds, for windows that follow the clients' lines;
+                without it, they stay as they are.
         """
         self.log = OutputLog(log_bytes)
         self.cursors: set[Cursor] = set()
         self.ended: End | None = None
+        self.room = BLOCK_BYTES
         self._replays = replays
+        self._now = now
         self._modes = ScreenModes()
         self._paused = False
         self._held_up_since: float | None = None
@@ -228,7 +200,9 @@ class Stream:
             if cursor.sent < self.log.start and not cursor.lost:
                 cursor.lost = "lost" if cursor.parked else "behind"
             elif cursor.policy is Policy.SKIP and not cursor.lost:
-                allowed = PARKED_BYTES if cursor.parked else SKIP_BYTES
+                allowed = min(SKIP_BYTES, max(LEAST_SKIP_BYTES, 2 * cursor.window))
+                if cursor.parked:
+                    allowed = PARKED_BYTES
                 if self.log.end - cursor.sent > allowed:
                     cursor.lost = "lost" if cursor.parked else "behind"
             cursor.wake()
@@ -246,6 +220,9 @@ class Stream:
     ) -> Cursor:
         """Add a client, at the very first byte where the log still has it, else with a `Reset`."""
         cursor = Cursor(policy, window, self.log.end, self.log.end, wake, acks)
+        if self._now is not None and acks:
+            cursor.pace = Pace(window)
+            cursor.window = cursor.pace.window
         cursor.live = self.log.end if self._replays else 0
         if self.log.start == 0:
             cursor.sent = cursor.acked = 0
@@ -264,6 +241,9 @@ class Stream:
         """Note what the client has taken in. Numbers from outside are clamped to what was sent."""
         cursor.acks = True
         cursor.acked = max(cursor.acked, min(offset, cursor.sent))
+        if cursor.pace is not None and self._now is not None:
+            cursor.pace.on_acked(cursor.acked, now=self._now())
+            cursor.window = cursor.pace.window
         self._forget_acknowledged()
         cursor.wake()
 
@@ -280,6 +260,8 @@ class Stream:
             cursor.sent = cursor.acked = offset
         else:
             cursor.acked = cursor.sent
+        if cursor.pace is not None:
+            cursor.pace.restart(cursor.acked)
         cursor.wake()
 
     def take(self, cursor: Cursor, limit: int) -> Chunk | Reset | Finished | None:
@@ -291,10 +273,16 @@ class Stream:
             if cursor.acks and cursor.sent - cursor.acked >= ACK_BYTES:
                 return None
             return self._reset(cursor)
-        data = self.log.read(cursor.sent, min(limit, cursor.credit)) if cursor.credit > 0 else b""
+        pace, room = cursor.pace, cursor.credit
+        if pace is not None:
+            limit = min(limit, pace.most_at_once)
+        data = self.log.read(cursor.sent, min(limit, room)) if room > 0 else b""
         if data:
             chunk = Chunk(cursor.sent, data)
             cursor.sent += len(data)
+            if pace is not None and self._now is not None:
+                under_way = cursor.sent - cursor.acked
+                pace.on_sent(cursor.sent, now=self._now(), under_way=under_way)
             if not cursor.acks:
                 cursor.acked = cursor.sent
                 self._forget_acknowledged()
@@ -302,6 +290,13 @@ class Stream:
         if self.ended is not None and cursor.sent == self.log.end:
             return Finished(self.ended)
         return None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether somebody waits for output that the line does not take yet."""
+        return any(
+            self.log.end - c.sent > LATE_BYTES and not (c.lost or c.parked) for c in self.cursors
+        )
 
     def should_pause(self, now: float) -> bool:
         """Tell whether the pty is not to be read now.
@@ -311,11 +306,13 @@ class Stream:
                 `PATIENCE_S` at the latest.
         """
         live = [c for c in self.cursors if not c.parked] or list(self.cursors)
-        mark = LOW_BYTES if self._paused else HIGH_BYTES
-        behind = [c for c in live if not c.lost and self.log.end - c.sent >= mark]
+        mark = LOW if self._paused else 1
+        behind = [c for c in live if not c.lost and self.log.end - c.sent >= mark * c.high]
         for cursor in live:
             cursor.joining = cursor.joining and cursor in behind
         slow = [c for c in behind if c.policy is Policy.PAUSE and not c.joining]
+        rooms = [c.high - (self.log.end - c.sent) for c in live if c.policy is Policy.PAUSE]
+        self.room = max(LEAST_ROOM_BYTES, min(rooms, default=BLOCK_BYTES))
         self._paused = bool(slow)
         if not slow or len(slow) == len(live):
             self._held_up_since = None
@@ -340,6 +337,8 @@ class Stream:
             start, cursor.prelude = self._replay_point(first)
         cursor.sent = cursor.acked = cursor.floor = start
         cursor.joining = False
+        if cursor.pace is not None:
+            cursor.pace.restart(start)
         return Reset(start - len(cursor.prelude), reason, hard)
 
     def _replay_point(self, first: int) -> tuple[int, bytes]:

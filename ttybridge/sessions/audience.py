@@ -34,11 +34,10 @@ FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.0001, 0.08
 A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
 next, and five frames of a browser are no delay for who only watches."""
 
-CROWD_BYTES_S, REST_MOST_S = 40e6, 0.05
+CROWD_BYTES_S, REST_MOST_S = 400e6, 0.05
 """Output to all viewers together, in bytes a second, above which the client is left unread for a
 moment, and the longest such moment in seconds. tmux leaves frames out then, on purpose: a flood
-for 200 people is 200 MB a second, and nobody reads it. A moment, because tmux looks whether a
-client is late only when it can write to it, and its server grows until then."""
+for 200 people is 200 MB a second, and nobody reads it."""
 
 LINGER_S = 30.0
 """How long the shared client is kept without viewers, in seconds: who comes back sees the screen
@@ -186,9 +185,8 @@ class SharedTerminal(Terminal):
         weight = self._part_bytes * len(self.stream.cursors)
         super()._flush()
         rest_s = min(weight / CROWD_BYTES_S, REST_MOST_S)
-        if rest_s > self._flush_s() / 2 and not self.ended.done():
-            self._pty.pause()
-            self._loop.call_later(rest_s, self._pty.unpause)
+        if rest_s > self._flush_s() / 2:
+            self._rest(rest_s)
 
     def _flush_s(self) -> float:
         return max(FLUSH_S, min(FLUSH_MOST_S, FLUSH_FOR_EACH_S * len(self.stream.cursors)))

@@ -26,6 +26,10 @@ FLUSH_S = 0.001
 what comes within a millisecond makes 10 times fewer messages of a flood. The first output after a
 quiet moment never waits."""
 
+REST_S = 0.05
+"""How long the pty of a tmux client is left unread while its line takes no more, in seconds: half
+of the pause in which tmux looks again whether its client is late (`TTY_BLOCK_INTERVAL`, 3.3a)."""
+
 NUDGE_S = 0.05
 """How long the window stays one row smaller when a program is made to repaint, in seconds."""
 
@@ -50,6 +54,7 @@ class Pty(Protocol):
 
     pid: int
     pending_bytes: int
+    read_bytes: int
 
     def write(self, data: bytes) -> None:
         """Queue input."""
@@ -91,6 +96,7 @@ class Output(Protocol):
     """A terminal's output and who reads it: `core.stream.Stream` or `core.broadcast.Broadcast`."""
 
     ended: End | None
+    room: int
 
     @property
     def cursors(self) -> Collection[Cursor]:
@@ -118,6 +124,10 @@ class Output(Protocol):
 
     def take(self, cursor: Cursor, limit: int) -> Chunk | Reset | Resized | Finished | None:
         """Return what to send to a client next; None when it has to wait."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether somebody waits for output that the line does not take yet."""
 
     def should_pause(self, now: float) -> bool:
         """Tell whether the pty is not to be read now."""
@@ -170,7 +180,9 @@ class Terminal:
             TerminalError: It cannot be started.
         """
         self._loop = asyncio.get_running_loop()
-        self.stream: Output = stream or Stream(log_bytes=log_bytes, replays=shared)
+        self.stream: Output = stream or Stream(
+            log_bytes=log_bytes, replays=shared, now=self._loop.time
+        )
         self.size = size
         self.ended: asyncio.Future[End] = self._loop.create_future()
         self.written_listeners: set[Callable[[int], None]] = set()
@@ -259,6 +271,7 @@ class Terminal:
             self._pty.pause()
             self._flow_timer = self._loop.call_later(PATIENCE_S, self.update_flow)
         else:
+            self._pty.read_bytes = self.stream.room
             self._pty.unpause()
 
     def drop(self, cursor: Cursor) -> None:
@@ -309,6 +322,18 @@ class Terminal:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.stream.append(data)
         self.update_flow()
+        if not self._shared and self.stream.is_late:
+            self._rest(REST_S)
+
+    def _rest(self, seconds: float) -> None:
+        """Leave the pty unread for a moment: tmux leaves frames out then, on purpose.
+
+        A moment, because tmux looks whether a client is late only when it can write to it, and
+        its server grows until then.
+        """
+        if not self.ended.done():
+            self._pty.pause()
+            self._loop.call_later(seconds, self._pty.unpause)
 
     def _on_written(self, total: int) -> None:
         self.written_bytes = total

@@ -23,6 +23,7 @@ from ttybridge.sessions.door import NotAdmitted
 from ttybridge.sessions.hub import Hub
 from ttybridge.sessions.room import SessionFull
 from ttybridge.web.contract import ColabPeer
+from ttybridge.web.shared_frames import keep_short
 from ttybridge.web.visitor import visitor
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,8 @@ class _Line:
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self.socket = socket
         self._transport = transport
+        if transport is not None:
+            keep_short(transport)
 
     def cut_soon(self) -> None:
         """Cut the line in a while, whether the client takes its goodbye or not."""

@@ -14,6 +14,7 @@ aiohttp writes each frame without giving way, pings and pongs, too, and none is 
 
 import asyncio
 import contextlib
+import socket
 from collections import deque
 from typing import Any
 
@@ -25,6 +26,19 @@ from ttybridge.core.stream import Chunk
 KEPT_FRAMES = 8
 """Frames that are remembered. Clients that keep up all want the last one; a few more are for those
 who are one step behind."""
+
+
+NOT_SENT_BYTES = 32 * 1024
+"""Bytes that the kernel holds of what it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)): what waits
+there is shown late, and what waits with us may still be left out."""
+
+
+def keep_short(transport: asyncio.Transport) -> None:
+    """Keep the kernel's queue of a connection short, where the system knows how."""
+    line = transport.get_extra_info("socket")
+    if line is not None and line.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, AttributeError):
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
 
 
 class PacketQueue(asyncio.Queue[Any]):
@@ -55,14 +69,15 @@ class Line:
         is_writing: Whether the library is in the middle of writing a packet.
     """
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
+    def __init__(self, websocket: web.WebSocketResponse, request: web.Request) -> None:
         """Stand beside the WebSocket that answers `request`."""
         self.is_writing = False
-        self._socket = socket
+        self._websocket = websocket
         self._writer = request.writer
         self.transport = request.transport
         if self.transport is not None:
             self.transport.set_write_buffer_limits(high=0)  # so `drained` waits for all of it
+            keep_short(self.transport)
 
     @property
     def is_free(self) -> bool:
@@ -70,7 +85,7 @@ class Line:
         transport = self.transport
         return (
             not self.is_writing
-            and not self._socket.closed
+            and not self._websocket.closed
             and transport is not None
             and not transport.get_write_buffer_size()
             and not transport.is_closing()
