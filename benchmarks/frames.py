@@ -6,7 +6,7 @@ A server's frames are not masked, so what they carry is looked at where it lies.
 import socket
 from collections.abc import Iterator, Mapping
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+REST, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 """Opcodes (RFC 6455, 5.2)."""
 
 READ_BYTES = 256 * 1024
@@ -41,21 +41,36 @@ def connect(
     line.connect((host, port))
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"GET {path} HTTP/1.1\r\nHost: {host}:{named_port or port}\r\n{more}"
+    upgrade(line, head)
+    return line
+
+
+def upgrade(line: socket.socket, head: str) -> None:
+    """Turn a connection into a WebSocket, and take nothing from it that follows the answer.
+
+    Args:
+        line: A connection that may block.
+        head: First line and headers of the request, each with its end.
+
+    Raises:
+        OSError: The server does not do it.
+    """
     line.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: {host}:{named_port or port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        f"Sec-WebSocket-Version: 13\r\n{more}\r\n".encode()
+        f"{head}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
-        # One by one: what follows is a frame.
-        part = line.recv(1)
+        seen = line.recv(4096, socket.MSG_PEEK)
+        end = (answer[-3:] + seen).find(b"\r\n\r\n")
+        part = line.recv(end + 4 - len(answer[-3:]) if end >= 0 else len(seen))
         if not part:
-            raise OSError(f"no WebSocket at {path}: {answer[:200]!r}")
+            break
         answer += part
     if b" 101 " not in answer.split(b"\r\n")[0]:
+        path = head.split(" ")[1]
         raise OSError(f"no WebSocket at {path}: {answer[:200]!r}")
-    return line
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
