@@ -51,5 +51,6 @@ bench-audience: setup  ## many viewers, late joiners and a thin line, beside tty
 
 clean:  ## remove everything that these targets made
 	@rm -rf .venv .venv-apps .venv-bench .venv-colab dist htmlcov test-results ttybridge/page static/dist \
-		static/node_modules tests/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+		static/node_modules tests/node/node_modules benchmarks/node/node_modules .coverage .coverage.* .hypothesis \
+		.mypy_cache .pytest_cache .ruff_cache
 	@find ttybridge tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,10 @@
 
 from benchmarks.peer import Peer
 from benchmarks.peers.bare import Pty
+from benchmarks.peers.node import Original, Wetty
+from benchmarks.peers.ssh import Ssh
+from benchmarks.peers.terminado import Terminado
 from benchmarks.peers.ttybridge import Ttybridge
 from benchmarks.peers.ttyd import Ttyd
 
-ALL: tuple[Peer, ...] = (Ttybridge(), Ttyd(), Pty())
+ALL: tuple[Peer, ...] = (*(Ttybridge(), Ttyd(), Original(), Terminado(), Wetty(), Ssh(), Pty()),)

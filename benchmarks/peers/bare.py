@@ -19,8 +19,6 @@ class RunningPrograms(Running):
         env: All their variables.
     """
 
-    is_raw = False
-
     def __init__(
         self, argv: Sequence[str], *, mode: str, folder: Path, env: Mapping[str, str]
     ) -> None:
@@ -48,14 +46,7 @@ class RunningPrograms(Running):
         address: tuple[str, int] | None = None,
     ) -> PipeWire:
         """Start the program on a new pty; `receive_bytes` has no meaning here."""
-        wire = PipeWire(
-            self.command(address),
-            cols=cols,
-            rows=rows,
-            env=self.env,
-            cwd=self.folder,
-            is_raw=self.is_raw,
-        )
+        wire = PipeWire(self.command(address), cols=cols, rows=rows, env=self.env, cwd=self.folder)
         self._wires.append(wire)
         return wire
 

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import termios
 import time
-import tty
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +32,6 @@ class PipeWire(Wire):
         rows: int,
         env: Mapping[str, str],
         cwd: Path,
-        is_raw: bool = False,
     ) -> None:
         """Start it.
 
@@ -43,14 +41,10 @@ class PipeWire(Wire):
             rows: Rows of the window.
             env: All its variables.
             cwd: Where it starts.
-            is_raw: Whether the pty passes everything as it is, for a program that has a pty at its
-                other end.
         """
         self._master, slave = os.openpty()
         try:
             self.resize(cols, rows)
-            if is_raw:
-                tty.setraw(slave)
             self._process = subprocess.Popen(
                 ["setsid", "--ctty", *argv],
                 stdin=slave,

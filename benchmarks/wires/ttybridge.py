@@ -1,4 +1,4 @@
-"""The protocol of ttybridge's page, version 1 (docs/protocol.md), as static/src/session.ts has it."""
+"""The protocol of ttybridge's page, version 1: docs/protocol.md, static/src/session.ts."""
 
 import math
 from typing import Any
