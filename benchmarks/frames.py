@@ -73,16 +73,16 @@ def upgrade(line: socket.socket, head: str) -> None:
         raise OSError(f"no WebSocket at {path}: {answer[:200]!r}")
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
-    """Return a client's frame; its mask is zero, which changes no byte."""
-    length = len(payload)
+def frame(opcode: int, payload: bytes, *, masked: bool = True) -> bytes:
+    """Return a client's frame, whose mask is zero and changes nothing, or a server's, without."""
+    length, bit = len(payload), 0x80 * masked
     if length < 126:
-        head = bytes((0x80 | opcode, 0x80 | length))
+        head = bytes((0x80 | opcode, bit | length))
     elif length < 1 << 16:
-        head = bytes((0x80 | opcode, 0x80 | 126)) + length.to_bytes(2)
+        head = bytes((0x80 | opcode, bit | 126)) + length.to_bytes(2)
     else:
-        head = bytes((0x80 | opcode, 0x80 | 127)) + length.to_bytes(8)
-    return head + bytes(4) + payload
+        head = bytes((0x80 | opcode, bit | 127)) + length.to_bytes(8)
+    return head + bytes(4 * masked) + payload
 
 
 class Frames:

@@ -21,8 +21,13 @@ END_S = 10.0
 
 
 def clean_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that servers and programs get: the same for all."""
-    env = {n: v for n, v in os.environ.items() if not n.startswith(("TMUX", "TTYBRIDGE_"))}
+    """Return the variables that servers and programs get: the same for all.
+
+    Nobody's own of tmux, of ttybridge, and of Python: PYTHONDONTWRITEBYTECODE alone makes each
+    start compile everything anew.
+    """
+    foreign = ("TMUX", "TTYBRIDGE_", "PYTHON")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return env | {"LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(home), **more}
 
 

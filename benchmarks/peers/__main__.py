@@ -35,11 +35,15 @@ class Echo:
     """Seconds from the connection's begin to the first output."""
     wire_bytes: int
     """Bytes on the line until the answer was there."""
+    started_s: float
+    """Seconds until the server listened."""
+    pids: dict[str, list[int]]
+    """What ran then."""
 
 
-def until(wire: Wire, wanted: bytes, deadline_s: float = ANSWER_S) -> bytes:
+def until(wire: Wire, wanted: bytes) -> bytes:
     """Return the output up to where it has `wanted`; raises TimeoutError."""
-    output, end = b"", time.monotonic() + deadline_s
+    output, end = b"", time.monotonic() + ANSWER_S
     while wanted not in output:
         if time.monotonic() > end:
             raise TimeoutError(f"no {wanted!r} in {output[-300:]!r}")
@@ -60,7 +64,7 @@ def echo(peer: Peer, mode: str, transport: str) -> Echo:
             ready_s = time.monotonic() - begin
             wire.write(b"echo $((6*7))\r")
             until(wire, b"42")
-            return Echo(ready_s, wire.wire_bytes)
+            return Echo(ready_s, wire.wire_bytes, running.started_s, running.pids())
 
 
 def shown(peer: Peer, transport: str, size: int = SIZE) -> tuple[bytes, bytes]:
@@ -110,8 +114,8 @@ def main() -> int:
             for mode in peer.modes:
                 seen = echo(peer, mode, transport)
                 print(
-                    f"  {mode:7}{transport:11}first output after {seen.ready_s * 1000:6.1f} ms,"
-                    f" {seen.wire_bytes} bytes on the line"
+                    f"  {mode:7}{transport:11}listens after {seen.started_s * 1000:6.1f} ms, first"
+                    f" output after {seen.ready_s * 1000:6.1f} ms, {seen.wire_bytes} bytes"
                 )
             begin = time.monotonic()
             text, came = shown(peer, transport)

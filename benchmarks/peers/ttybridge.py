@@ -1,5 +1,6 @@
 """ttybridge itself, the code of this folder, with a token and the page's protocol."""
 
+import compileall
 import importlib.metadata
 import re
 import shlex
@@ -78,6 +79,7 @@ class Ttybridge(Peer):
         self, mode: str, argv: Sequence[str], folder: Path, env: Mapping[str, str] = NO_MORE
     ) -> RunningTtybridge:
         """Start it as people do; in tmux, the session's shell is `argv`."""
+        compileall.compile_dir(ROOT / "ttybridge", quiet=1)  # as pip does when it installs it
         command = [sys.executable, "-m", "ttybridge", "--quiet", "--port", "0"]
         command += ["--max-clients", "1000"]
         if mode == "direct":

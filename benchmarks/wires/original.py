@@ -3,7 +3,12 @@
 import json
 from typing import Any
 
+from benchmarks.wires.escapes import from_utf8, once
 from benchmarks.wires.socketio import SocketIoSpeech
+
+BEGIN = b'42["data",{"data":"{\\"data\\":\\"'
+ENDS = ((b'\\"}"}]', False), (b'\\",\\"ack\\":true}"}]', True))
+"""How output begins and ends in a packet, and whether it asks for an acknowledgement."""
 
 
 class OriginalSpeech(SocketIoSpeech):
@@ -19,6 +24,16 @@ class OriginalSpeech(SocketIoSpeech):
         self.resize(self.cols, self.rows)
         if self._early:
             self._send({"data": self._early})
+
+    def text(self, message: bytes, now: float) -> bytes:
+        """Take in a packet; the most frequent ones in the fastest way."""
+        if message.startswith(BEGIN):
+            for end, asks in ENDS:
+                if message.endswith(end):
+                    if asks:
+                        self._send({"ack": True})
+                    return from_utf8(once(message[len(BEGIN) : -len(end)]))
+        return super().text(message, now)
 
     def event(self, name: str, args: list[Any], now: float) -> bytes:
         """Return output; acknowledge it if asked."""

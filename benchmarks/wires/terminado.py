@@ -2,7 +2,11 @@
 
 import json
 
+from benchmarks.wires.escapes import from_ascii
 from benchmarks.wires.speech import Speech
+
+BEGIN, END = b'["stdout", "', b'"]'
+"""How output begins and ends in a message."""
 
 
 class TerminadoSpeech(Speech):
@@ -15,7 +19,9 @@ class TerminadoSpeech(Speech):
         self._early: list[list[object]] = []
 
     def text(self, message: bytes, now: float) -> bytes:
-        """Return output."""
+        """Return output; the most frequent messages in the fastest way."""
+        if message.startswith(BEGIN) and message.endswith(END):
+            return from_ascii(message[len(BEGIN) : -len(END)])
         kind, *args = json.loads(message)
         if kind == "stdout":
             return str(args[0]).encode()

@@ -2,10 +2,17 @@
 
 from typing import Any
 
+from benchmarks.wires.escapes import from_utf8
 from benchmarks.wires.socketio import SocketIoSpeech
+
+BEGIN, END = b'42["data","', b'"]'
+"""How output begins and ends in a packet."""
 
 COMMIT = 262_144
 """UTF-16 code units of output after which wetty's page acknowledges (its FlowControlClient)."""
+
+WIDE = b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4"
+"""First bytes of the characters in UTF-8 that have two code units in UTF-16."""
 
 
 class WettySpeech(SocketIoSpeech):
@@ -18,18 +25,16 @@ class WettySpeech(SocketIoSpeech):
         self._early = ""
         self._units = 0
 
+    def text(self, message: bytes, now: float) -> bytes:
+        """Take in a packet; the most frequent ones in the fastest way."""
+        if message.startswith(BEGIN) and message.endswith(END):
+            return self._count(from_utf8(message[len(BEGIN) : -len(END)]))
+        return super().text(message, now)
+
     def event(self, name: str, args: list[Any], now: float) -> bytes:
-        """Return output; acknowledge it when it is time to."""
+        """Return output."""
         if name == "data":
-            text = str(args[0])
-            output = text.encode()
-            # A character of four bytes has two code units.
-            wide = 0 if len(text) == len(output) else len(text.encode("utf-16-le")) // 2 - len(text)
-            self._units += len(text) + wide
-            if self._units >= COMMIT:
-                self._units -= COMMIT
-                self.emit("commit", COMMIT)
-            return output
+            return self._count(str(args[0]).encode())
         if name == "login":  # the program has been started
             self._has_program = True
             self.resize(self.cols, self.rows)
@@ -52,3 +57,11 @@ class WettySpeech(SocketIoSpeech):
         self.cols, self.rows = cols, rows
         if self._has_program:
             self.emit("resize", {"cols": cols, "rows": rows})
+
+    def _count(self, output: bytes) -> bytes:
+        """Acknowledge output when it is time to; the server counts code units, too."""
+        self._units += len(output.decode()) + sum(map(output.count, WIDE))
+        if self._units >= COMMIT:
+            self._units -= COMMIT
+            self.emit("commit", COMMIT)
+        return output
