@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.crowd import Crowd
-from benchmarks.frames import BINARY
+from benchmarks.frames import BINARY, frame
 from benchmarks.processes import cost_of
 from benchmarks.servers import Server
 
@@ -41,9 +41,7 @@ class _Source(Server):
     def __init__(self, payload: int) -> None:
         text = b"0" + (b"x" * 100 + b"\r\n") * (payload // 102 + 1)
         text = text[: payload + 1]
-        length = len(text)
-        head = bytes((0x80 | BINARY, 126)) + length.to_bytes(2)
-        self._frames = (head + text) * max(1, 262_144 // length)
+        self._frames = frame(BINARY, text, masked=False) * max(1, 262_144 // len(text))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
         self.port = self._listener.getsockname()[1]
         self._stop_read, self._stop_write = os.pipe()

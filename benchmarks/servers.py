@@ -2,29 +2,21 @@
 
 import contextlib
 import json
-import os
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 from typing import Self
 
 from benchmarks.processes import Cost, children_of, cost_of
+from benchmarks.programs import ROOT, START_S, await_port, clean_environment, free_port, stop
 from ttybridge.client.control import find
-
-ROOT = Path(__file__).resolve().parents[1]
 
 COLS, ROWS = 120, 32
 """Window of every viewer; the session's window is a row lower: tmux has a status line."""
-
-START_S = 20.0
-"""Longest time for a server to start, in seconds."""
 
 
 class Server:
@@ -49,11 +41,7 @@ class Server:
         self.port = 0
         self._folder = Path(tempfile.mkdtemp(prefix="tb-bench-"))
         self.tmux_socket = self._folder / "tmux"
-        self._env = {
-            n: v for n, v in os.environ.items() if not n.startswith(("TMUX", "TTYBRIDGE_"))
-        }
-        self._env |= {"LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(self._folder)}
-        self._env["PYTHONPATH"] = str(ROOT)
+        self._env = clean_environment(self._folder, {"PYTHONPATH": str(ROOT)})
         self._process: subprocess.Popen[bytes] | None = None
         try:
             size = ("-x", str(self.cols), "-y", str(self.rows))
@@ -106,12 +94,7 @@ class Server:
     def close(self) -> None:
         """End everything."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            stop(self._process)
             if self._process.stdout is not None:
                 self._process.stdout.close()
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -182,23 +165,15 @@ class Ttyd(Server):
 
     def start(self) -> None:
         """Start ttyd on a free port."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         argv = [str(self._binary), "-d", "1", "-p", str(self.port), "-i", "127.0.0.1"]
         argv += ["tmux", "-S", str(self.tmux_socket), "attach", "-r", "-t", "=0"]
-        self._process = subprocess.Popen(
-            argv, env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        until = time.monotonic() + START_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                if time.monotonic() > until or self._process.poll() is not None:
-                    raise RuntimeError("ttyd did not start; it said why above") from None
-                time.sleep(0.02)
-            else:
-                return
+        log = self._folder / "ttyd.log"
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                argv, env=self._env, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
+        await_port(self._process, self.port, log)
 
     def headers(self) -> dict[str, str]:
         """Return ttyd's subprotocol."""

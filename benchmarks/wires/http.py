@@ -110,7 +110,7 @@ class HttpLine:
         """Take in what is there; returns the answer's body when it is whole.
 
         Raises:
-            EOFError: The server has closed the connection, or no longer knows the session.
+            EOFError: The server has closed the connection, or ended the session.
             OSError: It refuses.
         """
         data = self.line.receive(0, most)
@@ -122,6 +122,8 @@ class HttpLine:
             raise EOFError(body.decode(errors="replace"))
         if self._answer.status != 200:
             raise OSError(f"HTTP {self._answer.status}: {body[:200]!r}")
+        if not body:
+            raise EOFError
         return body
 
     def is_open(self) -> bool:
