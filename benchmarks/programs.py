@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.processes import PROC
+from benchmarks.processes import PROC, children_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +29,19 @@ def clean_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     foreign = ("TMUX", "TTYBRIDGE_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return env | {"LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(home), **more}
+
+
+def undisturbed(argv: Sequence[str]) -> list[str]:
+    """Return a command that ignores no signal, though this process may: after nohup, or with &.
+
+    What is ignored stays so in all that is started: Ctrl-C would do nothing in a shell.
+    """
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    ignored = [number for number in numbers if signal.getsignal(number) == signal.SIG_IGN]
+    if not ignored:
+        return list(argv)
+    names = ",".join(number.name.removeprefix("SIG") for number in ignored)
+    return ["env", f"--default-signal={names}", *argv]
 
 
 def free_port() -> int:
@@ -94,6 +107,7 @@ def tmux_pid(socket_path: Path, env: Mapping[str, str]) -> int:
 def kill_tmux(socket_path: Path, env: Mapping[str, str]) -> None:
     """End a tmux server, and all that runs in it."""
     pid = tmux_pid(socket_path, env)
+    pids = [pid, *children_of(pid)] if pid else []
     argv: Sequence[str] = ("tmux", "-S", str(socket_path), "kill-server")
     subprocess.run(argv, env=env, capture_output=True, check=False)
-    await_end([pid] if pid else [])
+    await_end(pids)  # a shell writes its history when it is gone

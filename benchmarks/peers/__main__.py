@@ -52,7 +52,7 @@ def until(wire: Wire, wanted: bytes) -> bytes:
 
 
 def echo(peer: Peer, mode: str, transport: str) -> Echo:
-    """Type a command into a shell, and wait for its answer."""
+    """Type a command into a shell, key by key, and wait for its answer."""
     with tempfile.TemporaryDirectory(prefix="tb-peer-") as name:
         stack = contextlib.ExitStack()
         running = stack.enter_context(peer.start(mode, SHELL, Path(name)))
@@ -62,7 +62,8 @@ def echo(peer: Peer, mode: str, transport: str) -> Echo:
             while not first:
                 first = wire.read(ANSWER_S)
             ready_s = time.monotonic() - begin
-            wire.write(b"echo $((6*7))\r")
+            for key in b"echo $((6*7))\r":
+                wire.write(bytes((key,)))
             until(wire, b"42")
             return Echo(ready_s, wire.wire_bytes, running.started_s, running.pids())
 

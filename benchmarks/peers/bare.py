@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.peer import NO_MORE, Peer, Running, tmux_command
 from benchmarks.processes import children_of
-from benchmarks.programs import clean_environment, kill_tmux, lives, tmux_pid
+from benchmarks.programs import await_end, clean_environment, kill_tmux, lives, tmux_pid
 from benchmarks.wires.pipe import PipeWire
 
 
@@ -58,10 +58,12 @@ class RunningPrograms(Running):
 
     def close(self) -> None:
         """End all."""
+        children = [pid for wire in self._wires for pid in children_of(wire.pid)]
         for wire in self._wires:
             wire.close()
         if self._socket is not None:
             kill_tmux(self._socket, self.env)
+        await_end(children)
 
 
 class Pty(Peer):

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from benchmarks.peer import Running, Wire
 from benchmarks.processes import children_of
-from benchmarks.programs import await_end, await_port, clean_environment, kill_tmux, stop, tmux_pid
+from benchmarks.programs import (
+    await_end,
+    await_port,
+    clean_environment,
+    kill_tmux,
+    stop,
+    tmux_pid,
+    undisturbed,
+)
 from benchmarks.wires.line import Target
 
 
@@ -45,7 +53,12 @@ class Served(Running):
         begin = time.monotonic()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                argv, env=self.env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                undisturbed(argv),
+                env=self.env,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         try:
             self.await_start()

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.peer import NO_MORE, Peer, tmux_command
 from benchmarks.peers.bare import RunningPrograms
 from benchmarks.processes import children_of
-from benchmarks.programs import await_end, await_port, free_port, stop
+from benchmarks.programs import await_end, await_port, free_port, stop, undisturbed
 from ttybridge.core.sshd_config import SshdSettings, sshd_config
 from ttybridge.ssh import host_key
 
@@ -45,7 +45,7 @@ class RunningSsh(RunningPrograms):
         begin = time.monotonic()
         with log.open("wb") as file:
             self._sshd = subprocess.Popen(
-                [str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")],
+                undisturbed([str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")]),
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stderr=file,

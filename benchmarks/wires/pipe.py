@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.peer import READ_BYTES, Wire
+from benchmarks.programs import undisturbed
 
 END_S = 5.0
 """Longest time for the program to end after its pty is gone, in seconds."""
@@ -46,7 +47,7 @@ class PipeWire(Wire):
         try:
             self.resize(cols, rows)
             self._process = subprocess.Popen(
-                ["setsid", "--ctty", *argv],
+                undisturbed(["setsid", "--ctty", *argv]),
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,

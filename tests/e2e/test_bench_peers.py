@@ -3,6 +3,9 @@
 How fast anything is stands in no test. Servers that are not installed are left out.
 """
 
+import signal
+from pathlib import Path
+
 import pytest
 
 from benchmarks import peers
@@ -52,6 +55,20 @@ def test_every_byte_of_a_text_comes(peer: Peer, mode: str, transport: str) -> No
     text, came = check.shown(peer, transport, SIZE)
     assert len(text) > SIZE * 0.9
     assert came == text, check.difference(text, came)
+
+
+@pytest.mark.parametrize("name", ["pty", "ttybridge"])
+def test_ctrl_c_works_where_this_process_ignores_it(name: str, tmp_path: Path) -> None:
+    peer = next(peer for peer in peers.ALL if peer.name == name)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        argv = ("sh", "-c", "trap 'echo 4''2' INT; printf READY; read line; sleep 20")
+        with peer.start("direct", argv, tmp_path) as running, running.open() as wire:
+            check.until(wire, b"READY")
+            wire.write(b"\x03")
+            check.until(wire, b"42")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_byte_that_is_wrong_is_noticed(ours: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
