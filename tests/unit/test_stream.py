@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
+from ttybridge.core.pace import LEAST_BYTES, START_BYTES
 from ttybridge.core.stream import (
     ACK_BYTES,
     CATCH_UP_BYTES,
     HIGH_BYTES,
+    LATE_BYTES,
+    LEAST_HIGH_BYTES,
+    LEAST_ROOM_BYTES,
     PATIENCE_S,
     SKIP_BYTES,
     Chunk,
@@ -355,6 +359,66 @@ class TestEnd:
         stream.finish(END)
         stream.finish(End(ExitStatus(), EndReason.KILLED, "", restart=True))
         assert stream.take(pausing(stream), 1) == Finished(END)
+
+
+class TestLine:
+    """A client's credit follows its line, and what waits for it here as well."""
+
+    def on_a_line(self, bytes_s: float, seconds: float) -> tuple[Stream, Cursor]:
+        """Return a stream after a flood, with a client that takes so many bytes a second."""
+        self.now = 0.0
+        stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: self.now)
+        cursor = pausing(stream, 512 * 1024)
+        taken = 0.0
+        while self.now < seconds:
+            while not stream.should_pause(self.now):
+                stream.append(b"x" * stream.room)
+                drain(stream, cursor)
+            self.now += 0.005
+            taken = min(taken + 0.005 * bytes_s, cursor.sent)
+            stream.ack(cursor, int(taken))
+        return stream, cursor
+
+    def test_it_begins_small(self) -> None:
+        stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: 0.0)
+        cursor = pausing(stream, 512 * 1024)
+        stream.append(b"x" * 512 * 1024)
+        assert len(drain(stream, cursor)) == cursor.window == START_BYTES
+
+    @pytest.mark.parametrize("bytes_s", [100e3, 1e6])
+    def test_little_is_between_the_pty_and_a_slow_client(self, bytes_s: float) -> None:
+        stream, cursor = self.on_a_line(bytes_s, 5)
+        assert stream.log.end - cursor.acked < 0.15 * bytes_s + LEAST_HIGH_BYTES + LEAST_BYTES
+        assert stream.log.end > 0.9 * 5 * bytes_s
+
+    def test_a_quick_client_gets_much_at_once(self) -> None:
+        stream, cursor = self.on_a_line(200e6, 5)
+        assert cursor.window == 512 * 1024
+        assert cursor.high == HIGH_BYTES
+        assert stream.room == BLOCK_BYTES
+
+    def test_no_more_is_read_than_the_slowest_has_room_for(self) -> None:
+        stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: 0.0)
+        cursor = pausing(stream, 512 * 1024)
+        stream.append(b"a")
+        drain(stream, cursor)
+        stream.should_pause(0)
+        assert stream.room == cursor.high == START_BYTES // 2
+        stream.append(b"x" * (START_BYTES + 1000))
+        drain(stream, cursor)
+        assert not stream.should_pause(0)
+        assert stream.room == max(LEAST_ROOM_BYTES, cursor.high - 1001)
+
+    def test_a_client_with_much_unsent_is_late(self) -> None:
+        stream = own()
+        cursor = skipping(stream, 1000)
+        stream.append(b"x" * (1000 + LATE_BYTES))
+        drain(stream, cursor)
+        assert not stream.is_late
+        stream.append(b"x")
+        assert stream.is_late
+        cursor.parked = True
+        assert not stream.is_late
 
 
 class AnyOrder(RuleBasedStateMachine):

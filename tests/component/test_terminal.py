@@ -1,0 +1,146 @@
+"""A pty with its stream: what happens to it while a client's line takes no more."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor
+from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
+from ttybridge.sessions.terminal import FLUSH_S, REST_S, Launch, Terminal
+
+LAUNCH = Launch(["program"], {}, "/")
+
+
+class ScriptedPty:
+    """A pty whose output the test gives."""
+
+    pid, pending_bytes, read_bytes = 0, 0, 1 << 16
+
+    def __init__(self, on_output: Callable[[bytes], None]) -> None:
+        self.on_output = on_output
+        self.is_paused = False
+        self.pauses: list[float] = []
+        self.was_unpaused = asyncio.Event()
+        self._paused_at = 0.0
+
+    def pause(self) -> None:
+        self.is_paused = True
+        self._paused_at = asyncio.get_running_loop().time()
+
+    def unpause(self) -> None:
+        if self.is_paused:
+            self.is_paused = False
+            self.was_unpaused.set()
+            self.pauses.append(asyncio.get_running_loop().time() - self._paused_at)
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def resize(self, size: WindowSize) -> None:
+        pass
+
+    def signal(self, number: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def make(*, shared: bool) -> tuple[Terminal, ScriptedPty]:
+    made: list[ScriptedPty] = []
+
+    def spawn(
+        argv: Sequence[str],
+        *,
+        environment: Mapping[bytes, bytes],
+        cwd: str,
+        size: WindowSize,
+        on_output: Callable[[bytes], None],
+        on_written: Callable[[int], None],
+        on_end: Callable[[ExitStatus], None],
+    ) -> ScriptedPty:
+        made.append(ScriptedPty(on_output))
+        return made[0]
+
+    end = End(ExitStatus(), EndReason.EXITED, "", restart=False)
+    terminal = Terminal(
+        spawn,
+        LAUNCH,
+        DEFAULT_SIZE,
+        log_bytes=4 << 20,
+        shared=shared,
+        describe_end=lambda _status, _tail: end,
+    )
+    return terminal, made[0]
+
+
+def subscribe(terminal: Terminal) -> Cursor:
+    return terminal.stream.subscribe(
+        terminal.policy_for(Role.EDITOR), 512 * 1024, lambda: None, acks=True
+    )
+
+
+def take_all(terminal: Terminal, cursor: Cursor) -> int:
+    size = 0
+    while isinstance(item := terminal.stream.take(cursor, 1 << 20), Chunk):
+        size += len(item.data)
+    return size
+
+
+async def unpaused(pty: ScriptedPty, times: int) -> None:
+    async with asyncio.timeout(10):
+        while len(pty.pauses) < times:
+            pty.was_unpaused.clear()
+            await pty.was_unpaused.wait()
+
+
+async def test_a_tmux_client_whose_line_is_full_is_left_unread_for_moments() -> None:
+    terminal, pty = make(shared=False)
+    cursor = subscribe(terminal)
+    for times in (1, 2):
+        pty.on_output(b"x" * 64 * 1024)
+        take_all(terminal, cursor)
+        assert terminal.stream.is_late == pty.is_paused
+        pty.on_output(b"x" * 64 * 1024)
+        assert pty.is_paused
+        await unpaused(pty, times)
+    assert all(REST_S * 0.9 <= pause < 1 for pause in pty.pauses)
+
+
+async def test_one_that_takes_everything_is_always_read() -> None:
+    terminal, pty = make(shared=False)
+    cursor = subscribe(terminal)
+    for _ in range(20):
+        pty.on_output(b"x" * (LATE_BYTES // 2))
+        while take_all(terminal, cursor):
+            terminal.stream.ack(cursor, cursor.sent)
+        assert not pty.is_paused
+        await asyncio.sleep(2 * FLUSH_S)
+    assert not pty.pauses
+
+
+async def test_what_is_read_of_a_shared_pty_at_once_follows_the_slowest_client() -> None:
+    terminal, pty = make(shared=True)
+    cursor = subscribe(terminal)
+    pty.on_output(b"x")
+    take_all(terminal, cursor)
+    terminal.update_flow()
+    assert pty.read_bytes == cursor.high < 1 << 16
+    pty.on_output(b"x" * 64 * 1024)
+    assert pty.is_paused
+    while take_all(terminal, cursor):
+        terminal.stream.ack(cursor, cursor.sent)
+    terminal.update_flow()
+    assert not pty.is_paused
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_nothing_is_left_when_it_is_closed_while_it_rests(shared: bool) -> None:
+    terminal, pty = make(shared=shared)
+    cursor = subscribe(terminal)
+    pty.on_output(b"x" * 128 * 1024)
+    take_all(terminal, cursor)
+    await terminal.close()
+    assert terminal.ended.done()
+    await asyncio.sleep(2 * REST_S)
