@@ -312,7 +312,7 @@ class Stream:
             cursor.joining = cursor.joining and cursor in behind
         slow = [c for c in behind if c.policy is Policy.PAUSE and not c.joining]
         rooms = [c.high - (self.log.end - c.sent) for c in live if c.policy is Policy.PAUSE]
-        self.room = max(LEAST_ROOM_BYTES, min(rooms, default=BLOCK_BYTES))
+        self.room = max(LEAST_ROOM_BYTES, min([BLOCK_BYTES, *rooms]))
         self._paused = bool(slow)
         if not slow or len(slow) == len(live):
             self._held_up_since = None
