@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import random
 from collections.abc import Callable
 from functools import partial
 
@@ -26,6 +27,8 @@ class Line:
         self.sent = self.acked = self.taken = 0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.due: float | None = None
+        self.jitter_s = 0.0
+        self._random = random.Random(7)
         self._order = itertools.count()
 
     def run(self, until: float) -> None:
@@ -69,7 +72,8 @@ class Line:
 
     def _acknowledge(self) -> None:
         self.due = None
-        self._at(self.now + self.rtt_s / 2, partial(self._acked, self.taken))
+        wait_s = self.rtt_s / 2 + self._random.random() * self.jitter_s
+        self._at(self.now + wait_s, partial(self._acked, self.taken))
 
     def _acked(self, offset: int) -> None:
         self.acked = max(self.acked, offset)
@@ -127,8 +131,19 @@ def test_what_is_under_way_waits_little_and_the_line_is_full(bytes_s: float, rtt
     for tenth in range(100, 200):
         line.run(tenth / 10)
         longest = max(longest, (line.sent - line.taken) / bytes_s)
-    assert longest < rtt_s + 0.04 + 3 * TYPING_SLACK_S
+    assert longest < rtt_s + 0.04 + 3 * TYPING_SLACK_S + 3 * ACK_BYTES / bytes_s
     assert line.taken - before >= (0.85 if rtt_s < 0.1 else 0.6) * 10 * min(bytes_s, MOST / rtt_s)
+
+
+@pytest.mark.parametrize("jitter_s", [0.05, 0.2])
+def test_jitter_is_no_queue(jitter_s: float) -> None:
+    """Polling, a phone's radio, a busy machine: a round trip takes long without a full line."""
+    line = Line(Pace(MOST), 5e6, 0.01, 0.04)
+    line.jitter_s = jitter_s
+    line.run(10)
+    before = line.acked
+    line.run(20)
+    assert line.acked - before >= 0.3 * 10 * min(5e6, MOST / jitter_s)
 
 
 def test_a_client_that_stood_still_and_catches_up_is_no_quick_line() -> None:

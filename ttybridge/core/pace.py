@@ -37,6 +37,10 @@ SHORTEST_S = 0.04
 that were held up somewhere come in one moment, and a client that has stood still takes everything
 at once."""
 
+COST = 0.6
+"""Exponent for the part of the rate that must stay when the window is made smaller by a part: with
+1, a line that was not full would keep it as well."""
+
 RATE_S = 1.0
 """How long the largest rate that was seen counts, in seconds. What a client gets while there is no
 more for it tells nothing."""
@@ -104,6 +108,12 @@ class Pace:
         self._round_trip_s, self._round_trip_at = float("inf"), 0.0
         self._is_probing = False
         self._grown_at = float("-inf")
+        self._seen = 0.0
+        """The last rate, in bytes a second."""
+        self._larger: tuple[int, float] | None = None
+        """The window before it was made smaller, and the rate with it."""
+        self._jitter_s, self._jitter_until = 0.0, 0.0
+        """A round trip without a queue on a line that jitters, and until when that is believed."""
 
     @property
     def most_at_once(self) -> int:
@@ -133,9 +143,9 @@ class Pace:
             return
         self._see_round_trip(now - newest.at, now)
         if newest.is_full:
-            took_s = max(now - newest.acked_at, SHORTEST_S)
-            is_queue = now - newest.at > self._round_trip_s + QUEUE * self.slack_s
-            self._see_rate((offset - newest.acked) / took_s, now, is_sure=is_queue)
+            self._seen = (offset - newest.acked) / max(now - newest.acked_at, SHORTEST_S)
+            is_queue = now - newest.at > self._base_s(now) + QUEUE * self.slack_s
+            self._see_rate(self._seen, now, is_sure=is_queue)
         if offset >= self._until and (newest.is_full or self._is_probing):
             self._follow(now, now - newest.at)
 
@@ -144,6 +154,26 @@ class Pace:
         self._marks.clear()
         self._acked = self._until = offset
         self._acked_at = None
+
+    def _base_s(self, now: float) -> float:
+        """Return how long a round trip takes without a queue, in seconds."""
+        return max(self._round_trip_s, self._jitter_s if now < self._jitter_until else 0.0)
+
+    def _check_last(self, now: float, took_s: float) -> bool:
+        """Take a smaller window back that made the rate smaller; tell whether that was so.
+
+        On a full line, a smaller window makes the queue shorter, and nothing else. Where it costs
+        output, what looked like a queue was the line's jitter.
+        """
+        if self._larger is None:
+            return False
+        (window, rate), self._larger = self._larger, None
+        if self._seen >= rate * (self.window / window) ** COST:
+            return False
+        self.window = window
+        self._jitter_s, self._jitter_until = took_s, now + ROUND_TRIP_S
+        self._until = max((mark.offset for mark in self._marks), default=self._acked)
+        return True
 
     def _see_round_trip(self, seconds: float, now: float) -> None:
         if seconds <= self._round_trip_s or self._is_probing:
@@ -156,8 +186,10 @@ class Pace:
 
     def _follow(self, now: float, took_s: float) -> None:
         """Set the window for what is known of the line; once for a round trip."""
-        wanted = self._rate * (self._round_trip_s + self.slack_s)
-        if took_s < self._round_trip_s + NO_QUEUE * self.slack_s:
+        if self._check_last(now, took_s):
+            return
+        wanted = self._rate * (self._base_s(now) + self.slack_s)
+        if took_s < self._base_s(now) + NO_QUEUE * self.slack_s:
             wanted = max(wanted, self.window * STEP)
         self._is_probing = not self._is_probing and now - self._round_trip_at > ROUND_TRIP_S
         if self._is_probing:
@@ -166,5 +198,7 @@ class Pace:
         window = int(min(wanted, self.window * (1 if rests else GROWTH), self._most))
         if window > self.window:
             self._grown_at = now
+        elif window < self.window and not self._is_probing:
+            self._larger = self.window, self._seen
         self.window = max(window, min(LEAST_BYTES, self._most))
         self._until = max((mark.offset for mark in self._marks), default=self._acked)

@@ -304,6 +304,7 @@ class Attachment:
 
     def park(self) -> None:
         """Keep the place for a client whose connection is lost."""
+        self._disconnect()
         self._cursor.parked = True
         self.terminal.update_flow()
 
@@ -313,6 +314,7 @@ class Attachment:
 
     def resume(self, offset: int, *, reset: bool) -> None:
         """Go on at `offset` after a lost connection, or with a `Reset` when that is impossible."""
+        self._disconnect()
         is_before = offset < self._shift
         self.terminal.stream.resume(
             self._cursor, max(0, offset - self._shift), reset=reset or is_before
@@ -349,6 +351,10 @@ class Attachment:
         ):
             return False
         return self.offer(chunk)
+
+    def _disconnect(self) -> None:
+        """Give the connection, which is lost, nothing more: what it took would be missing."""
+        self.on_ready, self.offer = _nothing, None
 
     def _wake(self) -> None:
         self._ready.set()

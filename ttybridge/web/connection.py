@@ -37,6 +37,9 @@ answer, even if the client reads nothing. Output adds two at a time."""
 EVENT = "42["
 """How an event begins that asks for no answer."""
 
+MAX_POLLED_PACKETS = 64
+"""Packets that wait for a client that polls, from which on it gets no more: its credit is less."""
+
 ACK, ACK_DIGITS = '42["ack",', 15
 """How an acknowledgement begins, and how many digits of an offset are no question of range."""
 
@@ -227,11 +230,16 @@ class Connection:
 
     @property
     def takes_more(self) -> bool:
-        """Whether all that was sent has gone as far as the transport, which wants more."""
+        """Whether all that was sent has gone as far as the transport, which wants more.
+
+        What waits for the next request of a client that polls goes out in one answer.
+        """
         socket = self._eio.sockets.get(self.sid)
         if socket is None or socket.closed:
             return True
-        return socket.queue.is_idle and not (self._line is not None and self._line.is_full)
+        if self._line is None:
+            return bool(socket.queue.qsize() < MAX_POLLED_PACKETS)
+        return bool(socket.queue.is_idle) and not self._line.is_full
 
     def _free_line(self) -> Line | None:
         line = self._line
