@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
-PATHS = {"ttybridge": "/", "ttyd": "/", "wetty": "/wetty"}
+PATHS = {"ttybridge": "/", "ttyd": "/", "wetty": "/"}
 """Where the pages are, of the peers that have one."""
 
 BEHIND_A_LINE = {"TTYBRIDGE_ALLOW_HOST": "127.0.0.1"}
@@ -74,13 +74,15 @@ def start(case: Case) -> Running:
 
 @contextlib.contextmanager
 def chromium() -> Iterator["Browser"]:
-    """Start it, without a window."""
-    from playwright.sync_api import sync_playwright
+    """Start it, without a window; what goes wrong with it becomes an OSError."""
+    from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield browser
+        except Error as error:
+            raise OSError(error.message.partition("\n")[0]) from error
         finally:
             browser.close()
 

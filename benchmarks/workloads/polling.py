@@ -27,7 +27,7 @@ def polling(case: Case) -> Numbers:
     ):
         client = Client(wire)
         client.wait_for_keys(settings.patience_s)
-        client.rest(1.0)
+        client.rest(settings.settle_s)
         delays, wrong = type_by_the_clock(client, settings.polling_keys)
         return {
             "p50_ms": percentile(delays, 50),
