@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN_PYTEST := $(BIN)/python -m pytest -ra
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup test-unit e2e page lint fmt cov dist bench bench-audience clean
+.PHONY: help run test setup test-unit e2e page lint fmt cov dist bench bench-peers bench-audience clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -48,6 +48,9 @@ dist: setup  ## build wheel and sdist into dist/ and look inside
 
 bench: setup  ## beside ttyd, terminado, wetty and others, against the goals
 	@$(BIN)/python -m benchmarks $(value ARGS)
+
+bench-peers: setup  ## get the web terminals that bench compares with
+	@$(BIN)/python -m benchmarks.install
 
 bench-audience: setup  ## many viewers, late joiners and a thin line, beside ttyd
 	@$(BIN)/python -m benchmarks.audience $(value ARGS)

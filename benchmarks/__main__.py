@@ -158,7 +158,8 @@ def main() -> int:
             print(describe(sample), file=sys.stderr, flush=True)
             samples.append(sample)
     versions = {peer.name: peer.version() for peer in peers}
-    run = Run(workloads, samples, versions, absent | skipped, where, rounds, ceilings())
+    taken = {} if wanted.quick else ceilings()
+    run = Run(workloads, samples, versions, absent | skipped, where, rounds, taken)
     text = markdown(run)
     print(text)
     if wanted.write:

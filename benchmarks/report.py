@@ -44,7 +44,7 @@ class Run:
     """One sentence: processors, kernel, versions, load."""
     rounds: int
     ceilings: Mapping[str, float] = field(default_factory=dict)
-    """MB/s that our clients take by themselves, by protocol."""
+    """MB that our clients take in a second of their own CPU time, by protocol."""
 
     def medians(self, workload: Workload, mode: str) -> dict[str, dict[str, float]]:
         """Return the medians of all rounds, by peer and column.
@@ -106,7 +106,7 @@ def head(run: Run) -> str:
         lines.append("That is too much for absolute numbers; see the ratios.")
     if run.ceilings:
         taken = ", ".join(f"{name} {rate:.0f}" for name, rate in run.ceilings.items())
-        lines.append(f"What the clients of this benchmark take by themselves, in MB/s: {taken}.")
+        lines.append(f"What its clients take by themselves, in MB for a second of CPU: {taken}.")
     versions = [f"- {peer}: {version}" for peer, version in run.versions.items()]
     absent = [f"- {peer} is absent: {reason}" for peer, reason in run.absent.items()]
     return "\n".join([" ".join(lines), "", *versions, *absent])
