@@ -8,11 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import take
 from benchmarks.line import SlowLine
+from benchmarks.peer import READ_BYTES
+from benchmarks.peers.bare import Pty
+from benchmarks.text import write_text
+from benchmarks.wires.pipe import PipeWire
+from benchmarks.workload import Settings
+from benchmarks.workloads.bulk import BULK
 from tests.conftest import ROOT
 
 PAIRS = [("p50_ms", "p99_ms"), ("bash_p50_ms", "bash_p99_ms"), ("connect_p50_ms", "connect_p99_ms")]
@@ -100,7 +108,25 @@ def check(row: str, peer: str, numbers: dict[str, float]) -> None:
             pass
 
 
-def test_an_unknown_workload_is_named(tmp_path: object) -> None:
+@pytest.mark.parametrize("is_planted", [False, True], ids=["honest", "planted"])
+def test_a_wrong_byte_on_the_way_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_planted: bool
+) -> None:
+    read = PipeWire.read
+
+    def planted(self: PipeWire, timeout_s: float, most: int = READ_BYTES) -> bytes:
+        return read(self, timeout_s, most).replace(b"#0000150 ", b"#0000151 ")
+
+    if is_planted:
+        monkeypatch.setattr(PipeWire, "read", planted)
+    size, digest = write_text(tmp_path / "text", 50_000)
+    settings = Settings(tmp_path / "text", size, digest)
+    sample = take(BULK, "direct", Pty(), 0, settings)
+    assert sample.error.startswith("WRONG: SHA-256") == is_planted
+    assert bool(sample.numbers) != is_planted
+
+
+def test_an_unknown_workload_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--only", "echo,tea"],
         cwd=ROOT,

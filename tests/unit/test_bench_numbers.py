@@ -138,8 +138,8 @@ def test_a_window_doubles_with_each_round_trip_as_long_as_it_is_used() -> None:
     assert sent == [FIRST_WINDOW * 2**at for at in range(4)]
     idle = Window(0.1)
     for at in range(5):
-        idle.sent(at * 0.2, 100)
-    assert idle.room(2.0) == FIRST_WINDOW
+        assert idle.room(at * 0.2) == FIRST_WINDOW
+        idle.sent(at * 0.2, 5000)
 
 
 def nothing(case: object) -> Numbers:
