@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import children_of
@@ -10,6 +12,16 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 
 KERNEL_THREADS = 2
 """Parent of the kernel's threads: what they do, they do for what is measured as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a process has used so far, in ticks."""
+
+    parent: int
+    own: int
+    children: int
+    """By children, and theirs, whose end it has waited for."""
 
 
 class Foreign:
@@ -30,21 +42,43 @@ class Foreign:
 
     def share(self) -> float:
         """Return the share of all processors that they have had since; 1 is all."""
-        # Who has ended since is in the sum of the parent, with all its life; hence all of before.
-        ticks = sum(self._used().values()) - sum(self._before.values())
         wall = time.monotonic() - self._begin
-        return max(0, ticks) / TICKS_S / max(wall, 1e-3) / (os.cpu_count() or 1)
+        ticks = ticks_between(self._before, self._used())
+        return ticks / TICKS_S / max(wall, 1e-3) / (os.cpu_count() or 1)
 
-    def _used(self) -> dict[int, int]:
+    def _used(self) -> dict[int, Used]:
         used = {}
         for pid in self._pids:
             try:
                 fields = _fields(pid)
             except OSError:
                 continue
-            if pid != KERNEL_THREADS and int(fields[1]) != KERNEL_THREADS:
-                used[pid] = sum(map(int, fields[11:15]))
+            parent = int(fields[1])
+            if KERNEL_THREADS not in (pid, parent):
+                user, system, of_children, system_of_children = map(int, fields[11:15])
+                used[pid] = Used(parent, user + system, of_children + system_of_children)
         return used
+
+
+def ticks_between(before: Mapping[int, Used], now: Mapping[int, Used]) -> int:
+    """Return what processes have used in between; pure.
+
+    Who has ended is in the sum of its parent with all its life, of which only the end counts.
+
+    >>> before = {1: Used(0, 10, 5), 2: Used(1, 100, 0)}
+    >>> ticks_between(before, {1: Used(0, 12, 108)})
+    5
+    """
+    ended: dict[int, int] = {}
+    for pid in before.keys() - now.keys():
+        used = before[pid]
+        ended[used.parent] = ended.get(used.parent, 0) + used.own + used.children
+    total = 0
+    for pid in before.keys() & now.keys():
+        was, is_now = before[pid], now[pid]
+        total += is_now.own - was.own
+        total += max(0, is_now.children - was.children - ended.get(pid, 0))
+    return total
 
 
 def _fields(pid: int) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.foreign import Used, ticks_between
 from benchmarks.goals import Goal, Verdict, judge
 from benchmarks.line import FIRST_WINDOW, Window
 from benchmarks.report import BEGIN as MARK_BEGIN
@@ -140,6 +141,14 @@ def test_a_window_doubles_with_each_round_trip_as_long_as_it_is_used() -> None:
     for at in range(5):
         assert idle.room(at * 0.2) == FIRST_WINDOW
         idle.sent(at * 0.2, 5000)
+
+
+def test_other_work_is_counted_once_when_a_process_ends() -> None:
+    before = {1: Used(0, 10, 5), 2: Used(1, 100, 20), 3: Used(1, 7, 0)}
+    # 2 has used 4 more before its end, and 1 has waited for it; 4 came and went meanwhile.
+    assert ticks_between(before, {1: Used(0, 11, 5 + 124 + 3), 3: Used(1, 9, 0)}) == 1 + 4 + 3 + 2
+    # Nobody has waited for it: only what is left is known, and nothing is negative.
+    assert ticks_between(before, {1: Used(0, 11, 5), 3: Used(1, 7, 0)}) == 1
 
 
 def nothing(case: object) -> Numbers:
