@@ -63,21 +63,25 @@ class Foreign:
 def ticks_between(before: Mapping[int, Used], now: Mapping[int, Used]) -> int:
     """Return what processes have used in between; pure.
 
-    Who has ended is in the sum of its parent with all its life, of which only the end counts.
+    Who has ended is in the sum of its parent with all its life, of which only the end counts. What
+    process 1 waits for may be ours, and does not count: tmux servers become its children.
 
-    >>> before = {1: Used(0, 10, 5), 2: Used(1, 100, 0)}
-    >>> ticks_between(before, {1: Used(0, 12, 108)})
+    >>> before = {7: Used(0, 10, 5), 8: Used(7, 100, 0)}
+    >>> ticks_between(before, {7: Used(0, 12, 108)})
     5
     """
     ended: dict[int, int] = {}
     for pid in before.keys() - now.keys():
-        used = before[pid]
-        ended[used.parent] = ended.get(used.parent, 0) + used.own + used.children
+        used, parent = before[pid], before[pid].parent
+        while parent in before and parent not in now:
+            parent = before[parent].parent
+        ended[parent] = ended.get(parent, 0) + used.own + used.children
     total = 0
     for pid in before.keys() & now.keys():
         was, is_now = before[pid], now[pid]
         total += is_now.own - was.own
-        total += max(0, is_now.children - was.children - ended.get(pid, 0))
+        if pid != 1:
+            total += max(0, is_now.children - was.children - ended.get(pid, 0))
     return total
 
 

@@ -144,11 +144,17 @@ def test_a_window_doubles_with_each_round_trip_as_long_as_it_is_used() -> None:
 
 
 def test_other_work_is_counted_once_when_a_process_ends() -> None:
-    before = {1: Used(0, 10, 5), 2: Used(1, 100, 20), 3: Used(1, 7, 0)}
-    # 2 has used 4 more before its end, and 1 has waited for it; 4 came and went meanwhile.
-    assert ticks_between(before, {1: Used(0, 11, 5 + 124 + 3), 3: Used(1, 9, 0)}) == 1 + 4 + 3 + 2
+    before = {7: Used(1, 10, 5), 8: Used(7, 100, 20), 9: Used(7, 7, 0)}
+    # 8 has used 4 more before its end, and 7 has waited for it; another came and went meanwhile.
+    assert ticks_between(before, {7: Used(1, 11, 5 + 124 + 3), 9: Used(7, 9, 0)}) == 1 + 4 + 3 + 2
     # Nobody has waited for it: only what is left is known, and nothing is negative.
-    assert ticks_between(before, {1: Used(0, 11, 5), 3: Used(1, 7, 0)}) == 1
+    assert ticks_between(before, {7: Used(1, 11, 5), 9: Used(7, 7, 0)}) == 1
+
+
+def test_other_work_is_counted_once_when_a_process_ends_with_its_parent() -> None:
+    before = {1: Used(0, 0, 0), 7: Used(1, 10, 0), 8: Used(7, 20, 0), 9: Used(8, 3000, 0)}
+    assert ticks_between(before, {1: Used(0, 0, 0), 7: Used(1, 10, 20 + 3001)}) == 1
+    assert ticks_between(before, {1: Used(0, 2, 3031)}) == 2
 
 
 def nothing(case: object) -> Numbers:
