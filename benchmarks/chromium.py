@@ -36,14 +36,19 @@ window.benchRows = () => {
   const terminal = window.ttybridge?.terminal ?? window.term ?? window.wetty_term;
   const buffer = terminal?.buffer?.active;
   if (!buffer) return [];
-  const drawn = window.ttybridge?.drawn?.();
-  return Array.from({ length: terminal.rows }, (_, y) =>
-    drawn?.[y] ?? buffer.getLine(buffer.baseY + y)?.translateToString(true) ?? "");
+  const rows = Array.from({ length: terminal.rows }, (_, y) =>
+    buffer.getLine(buffer.baseY + y)?.translateToString() ?? "");
+  for (const cell of document.querySelectorAll("#terminal .prediction > span")) {
+    const place = (share, of) => Math.round((parseFloat(share) / 100) * of);
+    const col = place(cell.style.left, terminal.cols), row = place(cell.style.top, terminal.rows);
+    if (rows[row] === undefined) continue;
+    rows[row] = rows[row].slice(0, col) + (cell.textContent || " ") + rows[row].slice(col + 1);
+  }
+  return rows.map((row) => row.trimEnd());
 };
 """
-"""The rows of the screen as a person sees them. `window.ttybridge.drawn`, where the page has it,
-returns them with the predicted characters in them; the terminal's own buffer has only what has
-come from the server."""
+"""The rows of the screen as a person sees them: what has come from the server is in the terminal's
+buffer, and what ttybridge's page guesses in a layer above it (static/src/overlay.ts)."""
 
 WATCH = """(() => {
   const look = () => {
