@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmarks.foreign import Foreign
 from benchmarks.peer import Peer
 from benchmarks.peers import ALL as PEERS
+from benchmarks.peers.ttyd import VARIABLE
 from benchmarks.report import Run, Sample, markdown, replaced
 from benchmarks.text import write_text
 from benchmarks.wires.ceiling import ceilings
@@ -50,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stall", type=float, default=20.0, help="how long a client stops, in s")
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--ttyd", default="", help="the program; otherwise from PATH, or fetched")
     parser.add_argument("--quick", action="store_true", help="see that it works; no measurement")
     parser.add_argument("--write", type=Path, help="put the tables into this document, too")
     return parser.parse_args()
@@ -140,6 +142,8 @@ def machine() -> str:
 def main() -> int:
     """Run what was asked for."""
     wanted = arguments()
+    if wanted.ttyd:
+        os.environ[VARIABLE] = wanted.ttyd
     names = chosen(wanted.only, [workload.name for workload in WORKLOADS])
     workloads = [workload for workload in WORKLOADS if workload.name in names]
     names = chosen(wanted.peers, [peer.name for peer in PEERS])

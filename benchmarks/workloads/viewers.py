@@ -2,8 +2,8 @@
 
 from benchmarks.audience import fan_out
 from benchmarks.goals import Goal
+from benchmarks.peers.ttyd import Ttyd as TtydPeer
 from benchmarks.servers import Server, Ttybridge, Ttyd
-from benchmarks.ttyd import find_ttyd
 from benchmarks.workload import Case, Column, Numbers, Workload
 
 RATE = 1e6
@@ -27,7 +27,7 @@ def server(name: str) -> Server:
     """Start the server of a peer for an audience; raises OSError where it is not here."""
     if name == "ttybridge":
         return Ttybridge()
-    binary = find_ttyd("")
+    binary = TtydPeer().binary()
     if binary is None:
         raise OSError("there is no ttyd")
     return Ttyd(binary)
