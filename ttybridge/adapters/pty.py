@@ -24,6 +24,9 @@ from ttybridge.model import ExitStatus, WindowSize
 READ_BYTES = 64 * 1024
 """Most bytes of one turn of the event loop. The kernel gives about 4 KB a read."""
 
+_buffer = memoryview(bytearray(READ_BYTES))
+"""What is read in one turn; for all ptys, as nothing is left in it."""
+
 WRITE_BYTES = 16 * 1024
 """Most bytes offered to the pty at once; a raw-mode pty takes about 4 KB."""
 
@@ -185,25 +188,23 @@ class Pty:
             os.killpg(self.pid, number)
 
     def _on_readable(self) -> None:
-        parts: list[bytes] = []
-        room = self.read_bytes
-        while room > 0:
+        end, limit = 0, min(self.read_bytes, READ_BYTES)
+        while end < limit:
             try:
-                data = os.read(self._fd, room)
+                count = os.readv(self._fd, [_buffer[end:limit]])
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.EIO:  # EIO: nobody has the other side open any more
                     raise
-                data = b""
-            if not data:
+                count = 0
+            if not count:
                 self._shut_reading()
                 break
-            parts.append(data)
-            room -= len(data)
-        if parts:
-            self._on_output(b"".join(parts))
-        if room > 0:
+            end += count
+        if end:
+            self._on_output(bytes(_buffer[:end]))
+        if end < limit:
             self._end_if_complete()
         elif self._status.done():  # there may be no more, and then nobody calls again
             self._loop.call_soon(self._read_rest)
