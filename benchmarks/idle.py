@@ -5,13 +5,13 @@ in turns; `--against DIR` takes another checkout in.
 """
 
 import argparse
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.client import Client, stay
 from benchmarks.processes import cost_of
 from benchmarks.startup import (
     ROOT,
@@ -24,7 +24,7 @@ from benchmarks.startup import (
     wait_until_up,
 )
 
-SETTLE_S = 1.0
+SETTLE_S = 2.0
 """Time after the last client until memory is looked at, in seconds."""
 
 
@@ -33,23 +33,23 @@ def measure(argv: list[str], port: int, home: Home, env: dict[str, str], count: 
     process = subprocess.Popen(
         argv, env=env, cwd=home.path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    lines: list[socket.socket] = []
+    clients: list[Client] = []
     try:
         wait_until_up(process, port)
-        lines.append(come_in(port))  # what the first one makes, the others find
+        clients.append(come_in(port))  # what the first one makes, the others find
         before, took = 0, []
         for number in range(count + 1):
             began = time.perf_counter()
-            lines.append(come_in(port))
+            clients.append(come_in(port))
             took.append((time.perf_counter() - began) * 1e3)
             if number == 0:
-                time.sleep(SETTLE_S)
+                stay(clients, SETTLE_S)
                 before = cost_of([process.pid]).memory
-        time.sleep(SETTLE_S)
+        stay(clients, SETTLE_S)
         after = cost_of([process.pid]).memory
     finally:
-        for line in lines:
-            line.close()
+        for client in clients:
+            client.close()
         process.terminate()
         process.wait()
     return [*took[1:], (after - before) / 1024 / count]

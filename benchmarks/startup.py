@@ -7,7 +7,6 @@ checkout in, for before and after.
 import argparse
 import compileall
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.frames import BINARY, TEXT, Frames, connect, frame
+from benchmarks.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,9 +89,12 @@ def first_prompt(argv: Sequence[str], port: int, home: Home, env: dict[str, str]
         come_in(port).close()
         prompt = time.perf_counter()
     finally:
-        process.send_signal(signal.SIGTERM)
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
+        usage = None
+        process.terminate()
+        if process.returncode is None:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    assert usage is not None
     cpu = (usage.ru_utime + usage.ru_stime) * 1e3
     return Times([(listening - began) * 1e3], [(prompt - began) * 1e3], [cpu])
 
@@ -115,26 +117,17 @@ def wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
             return
 
 
-def come_in(port: int) -> socket.socket:
-    """Come in by the page's protocol, wait until the prompt is there, and stay."""
-    path = "/tty/?EIO=4&transport=websocket"
-    line = connect("127.0.0.1", port, path, {"Authorization": f"Bearer {TOKEN}"})
-    line.sendall(frame(TEXT, b"40" + json.dumps({"protocol": 1, "cols": 80, "rows": 24}).encode()))
-    frames, output = Frames(), b""
-    while PROMPT not in output:
-        data = line.recv(1 << 16)
-        if not data:
-            raise RuntimeError(f"no prompt on port {port}: {output!r}")
-        for opcode, begin, end in frames.feed(data):
-            if opcode == BINARY:
-                output += frames.data[begin:end]
-    return line
+def come_in(port: int) -> Client:
+    """Come in, and wait until the prompt is there."""
+    client = Client(port, TOKEN)
+    client.wait_for(PROMPT)
+    return client
 
 
-def run_to_end(argv: Sequence[str], env: dict[str, str]) -> float:
+def run_to_end(argv: Sequence[str], home: Home, env: dict[str, str]) -> float:
     """Return how long a command takes, in milliseconds."""
     began = time.perf_counter()
-    subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    subprocess.run(argv, env=env, cwd=home.path, stdin=subprocess.DEVNULL, capture_output=True)
     return (time.perf_counter() - began) * 1e3
 
 
@@ -207,12 +200,12 @@ def measure_commands(checkouts: dict[str, Path], home: Home, rounds: int) -> dic
         assert bridge.stdout is not None
         bridge.stdout.readline()
         for _ in range(rounds):
-            took = run_to_end([sys.executable, "-c", "pass"], home.env)
+            took = run_to_end([sys.executable, "-c", "pass"], home, home.env)
             found.setdefault("python -c pass", []).append(took)
             for command in SUBCOMMANDS:
                 for name, checkout in checkouts.items():
                     argv = [sys.executable, "-m", "ttybridge", *command.split()]
-                    took = run_to_end(argv, home.of(checkout))
+                    took = run_to_end(argv, home, home.of(checkout))
                     found.setdefault(f"{name} {command}", []).append(took)
     finally:
         bridge.send_signal(signal.SIGTERM)
