@@ -1,5 +1,6 @@
 """Real parts for all tests: a bridge as a subprocess, a tmux server of its own, waiting."""
 
+import compileall
 import contextlib
 import os
 import shutil
@@ -35,6 +36,15 @@ nobody set them, and some parents leave them ignored."""
 
 DEADLINE_S = 20.0
 """Longest time that a test waits for one condition, in seconds; usually it takes milliseconds."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, not in each of the processes that the tests start.
+
+    Where PYTHONDONTWRITEBYTECODE is set, as in many containers, those would do so every time.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(str(ROOT / "ttybridge"), quiet=2)
 
 
 def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:

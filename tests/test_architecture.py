@@ -32,6 +32,8 @@ LAYER_OF = {
     "web": "web",
     "client": "client",
     "bridge": "bridge",
+    "front": "bridge",
+    "loading": "bridge",
     "public": "bridge",
     "shared": "bridge",
     "operations": "bridge",
@@ -42,6 +44,7 @@ LAYER_OF = {
     "check": "entrances",
     "child": "entrances",
     "cli": "entrances",
+    "command": "entrances",
     "doctor": "entrances",
     "env_command": "entrances",
     "launch": "entrances",
@@ -103,7 +106,7 @@ ONLY_IN = {
 """Libraries that only these modules import."""
 
 READS_ENVIRONMENT = {
-    *("ttybridge.cli", "ttybridge.launch", "ttybridge.notebook.magics"),
+    *("ttybridge.cli", "ttybridge.launch", "ttybridge.loading", "ttybridge.notebook.magics"),
     *("ttybridge.ssh.login", "ttybridge.ssh.keeper"),
 }
 """The modules that may read os.environ, those that are programs; all others receive values."""

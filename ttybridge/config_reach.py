@@ -5,10 +5,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttybridge import readers as read
-from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser
 from ttybridge.options import Group, Kind, option
+
+if TYPE_CHECKING:
+    from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser
 
 DEFAULT_SSH_PORT = 2222
 """First port that is tried for SSH when none is given."""
@@ -16,10 +19,14 @@ DEFAULT_SSH_PORT = 2222
 PORT_TRIES = 51
 """Ports tried when none is given: the first one and the fifty after it."""
 
+OWN_TUNNELS = ("none", "ngrok", "cloudflared", "ssh")
+"""Names of the tunnels in the package; others are other packages'."""
+
 # A table: each declaration keeps its own line breaks.
 # fmt: off
 
-@dataclass(frozen=True, slots=True)
+# Only `Config` is ever made, and has methods of its own for all fields.
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Reach:
     """Settings of the ways in; `ttybridge.config.Config` has them too."""
 
@@ -34,12 +41,12 @@ class Reach:
         group=Group.SSH, parse=read.path, kind=Kind.LIST, default_text="~/.ssh/authorized_keys",
     )
     """Files with keys. Empty: the user's own file, unless keys are given otherwise."""
-    ssh_key: tuple[AuthorizedKey, ...] = option(
+    ssh_key: "tuple[AuthorizedKey, ...]" = option(
         (), "--ssh-key", "KEY", "public key that may log in *",
         group=Group.SSH, parse=read.ssh_key, kind=Kind.LIST, separator="\n",
     )
     """Keys given one by one."""
-    github_user: tuple[GithubUser, ...] = option(
+    github_user: "tuple[GithubUser, ...]" = option(
         (), "--github-user", "NAME", "GitHub user whose keys may log in *",
         group=Group.SSH, parse=read.github_user, kind=Kind.LIST, rare=True,
     )

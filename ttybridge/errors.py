@@ -7,6 +7,7 @@ TtyBridgeError
 ├── TerminalError        a pty, its child, tmux or a container engine failed
 ├── SshdError            the companion sshd could not be started, or keeps ending
 ├── TunnelError          a tunnel could not be opened, or its public address is lost
+├── RecordingError       a recording cannot be started, written or found
 ├── ProtocolError        a client sent something that the protocol does not allow
 └── AccessDenied         the credential, Host or Origin of a request is not accepted
 """
@@ -81,6 +82,10 @@ class TunnelError(TtyBridgeError):
     """
 
     exit_code = 7
+
+
+class RecordingError(TtyBridgeError):
+    """A recording cannot be started, written or found."""
 
 
 class ProtocolError(TtyBridgeError):

@@ -28,25 +28,21 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _END = r"""[^\s&"'<>;,#)\]}]+"""
 _PATTERNS = (
     # Headers, as text or in the repr of a mapping: the value goes on to the end of the line.
-    (re.compile(r"(?i)\b((?:set-)?cookie['\"]?\s{0,4}[:=]\s{0,4}).*"), rf"\1{HIDDEN}"),
+    (r"(?i)\b((?:set-)?cookie['\"]?\s{0,4}[:=]\s{0,4}).*", rf"\1{HIDDEN}"),
     (
-        re.compile(
-            r"(?i)\b((?:proxy-)?authorization|x-colab-runtime-proxy-token)(['\"]?\s{0,4}[:=,]\s{0,4})['\"]?"
-            r"(?:(?:bearer|basic|digest|token)\s{1,4})?" + _END
-        ),
+        r"(?i)\b((?:proxy-)?authorization|x-colab-runtime-proxy-token)(['\"]?\s{0,4}[:=,]\s{0,4})['\"]?"
+        r"(?:(?:bearer|basic|digest|token)\s{1,4})?" + _END,
         rf"\1\2{HIDDEN}",
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s{1,4}" + _END), rf"\1 {HIDDEN}"),
+    (r"(?i)\b(bearer|basic)\s{1,4}" + _END, rf"\1 {HIDDEN}"),
     # name=value, name: value and "name": "value"; also token%3Dvalue.
     (
-        re.compile(
-            r"(?i)((?:token|secret|passwo?r?d|passphrase|api_?key|\bkey|\bsid"
-            r"|\bttybridge-\d{1,5})['\"]?\s{0,4}(?:=|:|%3D)\s{0,4}['\"]?)" + _END
-        ),
+        r"(?i)((?:token|secret|passwo?r?d|passphrase|api_?key|\bkey|\bsid"
+        r"|\bttybridge-\d{1,5})['\"]?\s{0,4}(?:=|:|%3D)\s{0,4}['\"]?)" + _END,
         rf"\1{HIDDEN}",
     ),
     # A password in an address.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,19}://[^/\s:@]{0,99}:)[^/\s@]+@"), rf"\1{HIDDEN}@"),
+    (r"(?i)\b([a-z][a-z0-9+.-]{0,19}://[^/\s:@]{0,99}:)[^/\s@]+@", rf"\1{HIDDEN}@"),
 )
 
 
@@ -68,7 +64,7 @@ class Redactor(logging.Filter):
             text = text.replace(secret, HIDDEN)
         text = text[:MAX_SCANNED]
         for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
+            text = re.sub(pattern, replacement, text)  # compiled with the first line
         return text
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -4,24 +4,25 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttybridge import __version__
-from ttybridge.adapters.pane_run import PaneRun, PaneRuns
 from ttybridge.config import Config
 from ttybridge.core import environment as env
-from ttybridge.core.banner import SshLine
 from ttybridge.core.people import Actor
 from ttybridge.errors import TerminalError
 from ttybridge.operations_people import Sharing
-from ttybridge.public import Public
 from ttybridge.sessions.door import shown
 from ttybridge.sessions.hub import Hub
-from ttybridge.sessions.tmux import TmuxTerminals
 from ttybridge.started import ssh_line
 from ttybridge.web.serving import Serving
 
 if TYPE_CHECKING:
+    from ttybridge.adapters.pane_run import PaneRun, PaneRuns
+    from ttybridge.adapters.tmux_control import TmuxControl
+    from ttybridge.core.banner import SshLine
+    from ttybridge.public import Public
     from ttybridge.ssh.companion import Companion
 
 FRAME_LINK_S = 600.0
@@ -40,7 +41,8 @@ class Running(Sharing):
         local: str,
         port: int,
         sshd: "Companion | None",
-        runs: PaneRuns | None,
+        control: "TmuxControl | None",
+        folder: Path,
         stop: Callable[[], None],
     ) -> None:
         """Remember the parts.
@@ -52,11 +54,14 @@ class Running(Sharing):
             local: The page's address on this machine, with a slash at its end.
             port: Its port.
             sshd: The companion sshd; None without --ssh.
-            runs: Runs texts in the shared pane; None where the bridge cannot.
+            control: Runs tmux commands; None where there is no tmux on this machine.
+            folder: A private folder for the time of the run.
             stop: Stops the bridge.
         """
         super().__init__(config, hub, serving)
-        self._local, self._port, self._sshd, self._runs = local, port, sshd, runs
+        self._local, self._port, self._sshd = local, port, sshd
+        self._control, self._folder = control, folder
+        self._runs: PaneRuns | None = None
         self._stop = stop
         self.public: Public | None = None
         self._started_at = time.time()
@@ -69,7 +74,7 @@ class Running(Sharing):
         return f"{self.public.address.url}{self._config.base_path}/"
 
     @property
-    def ssh_line(self) -> SshLine | None:
+    def ssh_line(self) -> "SshLine | None":
         """What to tell about SSH: at its public address if it has one, else on this machine."""
         if self._sshd is None:
             return None
@@ -192,6 +197,8 @@ class Running(Sharing):
         update = env.update(changes)
         if self._sshd is not None:
             self._sshd.update_environment(changes)
+        from ttybridge.sessions.tmux import TmuxTerminals
+
         if isinstance(terminals, TmuxTerminals):
             await terminals.update_environment(changes)
         was_set = sum(value is not None for value in update.changes.values())
@@ -205,17 +212,21 @@ class Running(Sharing):
         Raises:
             TerminalError: There is no such pane, or it takes no line now.
         """
-        if self._runs is None:
+        if self._control is None:
             raise TerminalError(
                 "Cells run in the tmux session of this machine, and the bridge has none: it "
                 "shares a container's, or a command.",
                 hint="Start it without --container and without a command.",
             )
+        if self._runs is None:
+            from ttybridge.adapters.pane_run import PaneRuns  # few bridges are asked for it
+
+            self._runs = PaneRuns(self._control, self._folder)
         async with self._runs.run(text) as run:
             yield _items(run)
 
 
-async def _items(run: PaneRun) -> AsyncIterator[str | int]:
+async def _items(run: "PaneRun") -> AsyncIterator[str | int]:
     """Give a run's output and its status.
 
     Raises:

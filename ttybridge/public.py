@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttybridge.config import Config
+from ttybridge.config_reach import OWN_TUNNELS
 from ttybridge.core.ssh_tunnel import SshTunnelSettings
 from ttybridge.errors import ConfigError, TtyBridgeError
 from ttybridge.tokens import read_lines
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from ttybridge.core.ngrok import NgrokSettings
 
 log = logging.getLogger(__name__)
-
-OWN = ("none", "ngrok", "cloudflared", "ssh")
-"""Names of the providers in the package."""
 
 ADDS_CLIENT_ADDRESS = ("ngrok", "cloudflared")
 """Providers that end X-Forwarded-For with the client's address; behind the others the client itself
@@ -151,7 +149,7 @@ def make_tunnel(config: Config, context: Context) -> Tunnel:
         case name:
             factory = third_party(name)
             if factory is None:
-                known = ", ".join((*OWN, *names()))
+                known = ", ".join((*OWN_TUNNELS, *names()))
                 raise ConfigError([f"There is no tunnel {name!r}. Known here: {known}."])
             try:
                 return factory(context)

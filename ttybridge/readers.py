@@ -7,10 +7,11 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ttybridge.core.public_key import parse_public_key
-from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser, parse_entry, parse_github_user
+if TYPE_CHECKING:  # every command reads options, and few have keys
+    from ttybridge.core.ssh_keys import AuthorizedKey, GithubUser
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -244,13 +245,17 @@ def container(text: str) -> str:
     return text
 
 
-def ssh_key(text: str) -> AuthorizedKey:
+def ssh_key(text: str) -> "AuthorizedKey":
     """Read one public key, with options in front of it as in an authorized_keys file."""
+    from ttybridge.core.ssh_keys import parse_entry
+
     return parse_entry(text, "--ssh-key")
 
 
-def github_user(text: str) -> GithubUser:
+def github_user(text: str) -> "GithubUser":
     """Read the name of a GitHub user, with `:read-only` behind it for keys that only watch."""
+    from ttybridge.core.ssh_keys import parse_github_user
+
     return parse_github_user(text)
 
 
@@ -322,6 +327,8 @@ def email(text: str) -> str:
 
 def host_key(text: str) -> str:
     """Read a public host key, as in known_hosts without the names: `ssh-ed25519 AAAA…`."""
+    from ttybridge.core.public_key import parse_public_key
+
     return parse_public_key(text).line
 
 

@@ -8,21 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ttybridge.adapters.recording_file import (
-    Facts,
-    RecordingError,
-    RecordingFile,
-    look,
-    make_folder,
-)
 from ttybridge.config import Config
-from ttybridge.core.asciicast import Header
 from ttybridge.core.people import Actor
+from ttybridge.errors import RecordingError
 from ttybridge.readers import format_size
-from ttybridge.sessions.recorder import Finish, Recorder, Why
 from ttybridge.sessions.terminal import Terminal
+
+if TYPE_CHECKING:  # few bridges record
+    from ttybridge.adapters.recording_file import RecordingFile
+    from ttybridge.sessions.recorder import Finish, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +51,8 @@ class Audit(Protocol):
 
 @dataclass(slots=True)
 class _Running:
-    recorder: Recorder
-    file: RecordingFile
+    recorder: "Recorder"
+    file: "RecordingFile"
     name: str
     since: float
     task: asyncio.Task[None]
@@ -139,6 +135,9 @@ class Recordings:
             RecordingError: There is one already, or the file cannot be made.
             TtyBridgeError: There is nothing to record.
         """
+        from ttybridge.core.asciicast import Header
+        from ttybridge.sessions.recorder import Recorder
+
         async with self._starting:
             if self._running is not None:
                 raise RecordingError(
@@ -218,6 +217,8 @@ class Recordings:
 
     def list(self) -> "list[dict[str, object]]":
         """Return the recordings that can be played, the newest first."""
+        from ttybridge.adapters.recording_file import Facts, look
+
         running = self._running
         found: dict[str, Facts] = {}
         for name, path in self._paths().items():
@@ -260,7 +261,9 @@ class Recordings:
 
     def _make(
         self, file: Path | None, since: float, on_progress: Callable[[], None]
-    ) -> RecordingFile:
+    ) -> "RecordingFile":
+        from ttybridge.adapters.recording_file import RecordingFile, make_folder
+
         if file is not None:
             return RecordingFile(file.expanduser().absolute(), on_progress)
         make_folder(self.folder)
@@ -271,8 +274,10 @@ class Recordings:
             path = self.folder / f"{stem}-{number}{ENDING}"
         return RecordingFile(path, on_progress)
 
-    async def _record(self, recorder: Recorder, file: RecordingFile) -> None:
+    async def _record(self, recorder: "Recorder", file: "RecordingFile") -> None:
         """Record until something ends that; tell why."""
+        from ttybridge.sessions.recorder import Finish, Why
+
         finish = Finish(Why.ERROR, "something is wrong with ttybridge itself; its log says what")
         try:
             finish = await recorder.run()
@@ -292,7 +297,9 @@ class Recordings:
             self._say(sentence)
         self._on_change()
 
-    def _sentence(self, finish: Finish, file: RecordingFile) -> str:
+    def _sentence(self, finish: "Finish", file: "RecordingFile") -> str:
+        from ttybridge.sessions.recorder import Why
+
         name = file.path.name
         if finish.why is Why.LIMIT:
             limit = format_size(self._config.record_limit_bytes)

@@ -1,14 +1,10 @@
 """Makes a `Config` from the command line, `TTYBRIDGE_*` variables, a TOML file and defaults."""
 
-import difflib
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ttybridge.config import Config
-from ttybridge.core.container import MARK
-from ttybridge.core.ssh_keys import secret_problem
 from ttybridge.errors import ConfigError
 from ttybridge.model import Secret
 from ttybridge.options import Given, Kind, Option, options_of
@@ -137,6 +133,8 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return the word that looks most like `word`, or nothing when none is near."""
+    import difflib  # when something is wrong
+
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return near[0] if near else ""
 
@@ -154,6 +152,8 @@ def _read_toml(file: ConfigFile | None, problems: list[str]) -> dict[str, object
     if file.problem:
         problems.append(file.problem)
         return {}
+    import tomllib  # where there is a file
+
     try:
         settings: dict[str, object] = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as error:
@@ -179,8 +179,7 @@ def _merge(
     """Return for each option the value of the first source that has it."""
     known = {option.variable for option in OPTIONS if option.variable} | set(SECRET_VARIABLES)
     for name in sorted(environ):
-        # A shell in a container that we share has the mark of our client in its environment.
-        if name.startswith(PREFIX) and name not in known and name != MARK:
+        if name.startswith(PREFIX) and name not in known and not _is_mark(name):
             problems.append(f"There is no variable {name}.{did_you_mean(name, known)}")
     given = {}
     for option in OPTIONS:
@@ -192,6 +191,13 @@ def _merge(
             where = f"{option.key} in {file.path}:"
             given[option.name] = Given(settings[option.key], "file", where)
     return given
+
+
+def _is_mark(name: str) -> bool:
+    """Tell whether it is what a shell has in a container that we share: our client's mark."""
+    from ttybridge.core.container import MARK
+
+    return name == MARK
 
 
 def _value(option: Option, given: Given, home: str) -> object:
@@ -285,6 +291,8 @@ def _host_key_secret(environ: Mapping[str, str], problems: list[str]) -> Secret 
     secret = environ.get(HOST_KEY_SECRET_VARIABLE)
     if not secret:
         return None
+    from ttybridge.core.ssh_keys import secret_problem
+
     problem = secret_problem(secret)
     if problem:
         problems.append(f"{HOST_KEY_SECRET_VARIABLE}: {problem}")

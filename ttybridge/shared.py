@@ -9,22 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ttybridge.adapters.pty import Pty, find_program
 from ttybridge.adapters.signals import ends_before
-from ttybridge.adapters.tmux_control import TmuxControl, find_engine
 from ttybridge.config import Config
 from ttybridge.core import environment as env
-from ttybridge.core.container import Container
 from ttybridge.core.shell import for_any_shell
 from ttybridge.core.stream import least_log_bytes
-from ttybridge.core.tmux import Target
 from ttybridge.errors import TerminalError, TtyBridgeError
 from ttybridge.model import End
-from ttybridge.sessions.direct import DirectTerminal
 from ttybridge.sessions.hub import Hub
 from ttybridge.sessions.place import Terminals
-from ttybridge.sessions.tmux import TmuxTerminals
+
+if TYPE_CHECKING:  # of tmux and a direct command, one is imported
+    from ttybridge.adapters.tmux_control import TmuxControl
+    from ttybridge.core.container import Container
+    from ttybridge.sessions.direct import DirectTerminal
+    from ttybridge.sessions.tmux import TmuxTerminals
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,9 @@ class Shared:
         self._config = config
         self.terminals: Terminals = self._command() if config.command else self._tmux()
 
-    def _command(self) -> DirectTerminal:
+    def _command(self) -> "DirectTerminal":
+        from ttybridge.sessions.direct import DirectTerminal
+
         config = self._config
         find_program(config.command[0], self.environment)  # with --wait, say it now
         self.direct = DirectTerminal(
@@ -96,7 +100,11 @@ class Shared:
         )
         return self.direct
 
-    def _tmux(self) -> TmuxTerminals:
+    def _tmux(self) -> "TmuxTerminals":
+        from ttybridge.adapters.tmux_control import TmuxControl, find_engine
+        from ttybridge.core.tmux import Target
+        from ttybridge.sessions.tmux import TmuxTerminals
+
         config = self._config
         target = Target(
             program=config.tmux,
@@ -105,6 +113,8 @@ class Shared:
             socket_path=str(config.socket_path or ""),
         )
         if config.container:
+            from ttybridge.core.container import Container
+
             engine = find_engine(config.container_engine, self.environment)
             self.container = Container(engine, config.container)
         self.control = TmuxControl(
@@ -176,7 +186,7 @@ class Shared:
         )
 
 
-async def _lives(control: TmuxControl, hurry: asyncio.Event) -> bool:
+async def _lives(control: "TmuxControl", hurry: asyncio.Event) -> bool:
     """Ask whether the tmux session exists.
 
     Raises:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ttybridge.config import Config
-from ttybridge.core.banner import SshLine, what
 from ttybridge.model import Mode
 from ttybridge.sessions.place import Terminals
 
 if TYPE_CHECKING:
+    from ttybridge.core.banner import SshLine
     from ttybridge.ssh.companion import Companion
 
 
@@ -31,7 +31,7 @@ class Started:
     """Sentences about what the user may not expect."""
     token_generated: bool
     """Whether the token was made for this run."""
-    ssh: SshLine | None
+    ssh: "SshLine | None"
     """What to tell about SSH; None without it."""
     ssh_command: str
     """The command that logs in over the public address; empty where there is none."""
@@ -47,14 +47,16 @@ class Changed:
 
     link: str
     """The address with a new link."""
-    ssh: SshLine | None
+    ssh: "SshLine | None"
     """What to tell about SSH through an address of its own; None without one."""
 
 
 def ssh_line(
     config: Config, sshd: "Companion", terminals: Terminals, public: tuple[str, int] | None
-) -> SshLine:
+) -> "SshLine":
     """Return what to tell about SSH."""
+    from ttybridge.core.banner import SshLine, what
+
     host = socket.gethostname() if sshd.host in ("0.0.0.0", "::") else sshd.host  # noqa: S104
     lands = "a shell of its own" if config.ssh_shell else what(terminals.mode, terminals.session)
     at = public or (host, sshd.port)

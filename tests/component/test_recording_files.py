@@ -15,12 +15,11 @@ from tests.component.recorded import BY, FLOOD, Session, opened, read, shows, te
 from tests.conftest import DEADLINE_S
 from ttybridge.adapters.recording_file import (
     Facts,
-    RecordingError,
     RecordingFile,
     look,
     open_recording,
 )
-from ttybridge.errors import TtyBridgeError
+from ttybridge.errors import RecordingError, TtyBridgeError
 from ttybridge.recordings import default_folder
 from ttybridge.sessions.terminal import Terminal
 

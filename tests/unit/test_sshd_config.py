@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from ttybridge.core.shell import is_safe_path
 from ttybridge.core.sshd_config import (
     SUBSYSTEM,
     SshdSettings,
-    is_safe_path,
     parse_version,
     sshd_config,
 )

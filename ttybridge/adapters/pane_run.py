@@ -23,7 +23,7 @@ from ttybridge.adapters.pane_shell import (
 from ttybridge.adapters.rundir import write_private
 from ttybridge.adapters.tmux_control import TmuxControl
 from ttybridge.core import pane_run as core
-from ttybridge.core.sshd_config import is_safe_path
+from ttybridge.core.shell import is_safe_path
 from ttybridge.errors import TerminalError, TtyBridgeError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ttybridge.core.asciicast import MAX_LINE_BYTES, BadRecording, Reader
-from ttybridge.errors import TtyBridgeError
+from ttybridge.errors import RecordingError
 
 CLOSE_S = 2.0
 """Time for the disk to take what is left when a recording ends, in seconds."""
@@ -21,10 +21,6 @@ _LINE_BYTES, _TAIL_BYTES = 16 * 1024, 512 * 1024
 """End of a file in which its last line is looked for: most have 100 bytes, ours 400 KB at most."""
 
 _ANY_HEADER = b'{"version": 2, "width": 80, "height": 24}\n'
-
-
-class RecordingError(TtyBridgeError):
-    """A recording cannot be started, written or found."""
 
 
 @dataclass(frozen=True, slots=True)

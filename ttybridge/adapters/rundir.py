@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ttybridge.core.sshd_config import is_safe_path
+from ttybridge.core.shell import is_safe_path
 from ttybridge.errors import TtyBridgeError
 
 MAX_BASE = 70

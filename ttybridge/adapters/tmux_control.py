@@ -6,15 +6,17 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ttybridge.adapters.pty import check_folder, existing_folder
 from ttybridge.adapters.tmux_watch import TmuxWatch
 from ttybridge.core import environment as env
 from ttybridge.core import tmux
-from ttybridge.core.container import Container, explain_failure
 from ttybridge.errors import MissingProgramError, TerminalError
 from ttybridge.model import WindowSize
+
+if TYPE_CHECKING:
+    from ttybridge.core.container import Container
 
 DEADLINE_S = 10.0
 """Longest time one tmux command may take, in seconds; they take 2 to 30 ms."""
@@ -46,7 +48,7 @@ class TmuxControl:
         *,
         environment: Mapping[bytes, bytes],
         cwd: str,
-        container: Container | None = None,
+        container: "Container | None" = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         """Remember how to run tmux.
@@ -168,6 +170,8 @@ class TmuxControl:
             await asyncio.sleep(RACE_PAUSE_S)
             result = await self._spawn(argv, stdin)
         if self._container is not None and result.status != 0:
+            from ttybridge.core.container import explain_failure
+
             errors = result.errors.decode(errors="replace")
             explained = explain_failure(result.status, errors, self._container)
             if explained:

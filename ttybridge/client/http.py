@@ -5,14 +5,12 @@ import contextlib
 import errno
 import json
 import re
-import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ttybridge import __version__
 from ttybridge.client.address import Address
-from ttybridge.core.links import Over
 from ttybridge.core.public_key import PublicKey, parse_public_key
 from ttybridge.errors import TtyBridgeError
 from ttybridge.logs import one_line
@@ -259,6 +257,8 @@ def refusal(status: int, body: bytes) -> TtyBridgeError:
         return _page(status, body)
     text = one_line(body.decode("utf-8", "replace").strip())[:300]
     if status == 401:
+        from ttybridge.core.links import Over
+
         if text.startswith(tuple(over.value for over in Over)):
             return TtyBridgeError(text)  # it says why, and what to do
         text = ""  # to open the link that was printed; the hint says more
@@ -315,6 +315,8 @@ def _proxy(address: Address) -> str | None:
 
     aiohttp would look itself, and would then add a login from ~/.netrc to our header, and fail.
     """
+    import urllib.request
+
     if address.is_local or urllib.request.proxy_bypass(address.host):
         return None
     return urllib.request.getproxies().get(address.base.partition(":")[0])

@@ -7,6 +7,10 @@ Those answers must not reach the program as input.
 
 import re
 from collections import Counter
+from functools import cache
+
+QUESTION, ANSWER = 1, 2
+"""Where they stand in a line of the table."""
 
 _KINDS = (
     # kind, question, answer
@@ -24,15 +28,13 @@ _KINDS = (
     ("setting", rb"\x1bP[$+]q", rb"\x1bP[^\x1b]{0,4096}\x1b\\"),  # DECRQSS, XTGETTCAP
 )
 _FOCUS = rb"\x1b\[[IO]"  # gained, lost
-_ANSWER = re.compile(b"(?:" + b"|".join((*(kind[2] for kind in _KINDS), _FOCUS)) + b")+")
+_ANSWER = b"(?:" + b"|".join((*(answer for _, _, answer in _KINDS), _FOCUS)) + b")+"
 
 
+@cache  # compiled for the first client, not at the start
 def _named(index: int) -> "re.Pattern[bytes]":
     kinds = ((name.encode(), question, answer) for name, question, answer in _KINDS)
     return re.compile(b"|".join(b"(?P<%s>%s)" % (kind[0], kind[index]) for kind in kinds))
-
-
-_QUESTIONS, _ANSWERS = _named(1), _named(2)
 
 
 def is_answer(data: bytes) -> bool:
@@ -43,7 +45,7 @@ def is_answer(data: bytes) -> bool:
     >>> is_answer(b"\x1b[?1;2c"), is_answer(b"\x1b[A"), is_answer(b"ls\n")
     (True, False, False)
     """
-    return bool(_ANSWER.fullmatch(data))
+    return bool(re.fullmatch(_ANSWER, data))
 
 
 class Owed:
@@ -61,11 +63,11 @@ class Owed:
     def asked(self, output: bytes) -> None:
         """Take in output; a question that is cut in two is not seen, and its answer is dropped."""
         if b"\x1b" in output:
-            self._open.update(found.lastgroup for found in _QUESTIONS.finditer(output))
+            self._open.update(found.lastgroup for found in _named(QUESTION).finditer(output))
 
     def takes(self, data: bytes) -> bool:
         """Tell whether answers were asked for; what nobody asks for, such as focus, always is."""
-        answers = Counter(found.lastgroup for found in _ANSWERS.finditer(data))
+        answers = Counter(found.lastgroup for found in _named(ANSWER).finditer(data))
         if any(self._open[kind] < count for kind, count in answers.items()):
             return False
         self._open.subtract(answers)

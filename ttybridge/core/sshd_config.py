@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ttybridge.core.shell import is_safe_path
+
 SUBSYSTEM = "ttybridge-sftp"
 """What sshd calls the sftp subsystem: the forced command gets this word, whatever it stands for."""
 
@@ -12,8 +14,6 @@ LOGIN_GRACE_S = 20
 
 ALIVE_S, ALIVE_TRIES = 15, 4
 """A client that answers none of so many questions, one every so many seconds, is dropped."""
-
-_SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,6 @@ class SshdSettings:
     """Whether there is an sftp subsystem, which scp uses, too."""
     version: tuple[int, int] | None = None
     """Version of OpenSSH; None when it is not known."""
-
-
-def is_safe_path(path: str) -> bool:
-    """Tell whether sshd and every shell take a path as it is, without quotes and escapes.
-
-    >>> is_safe_path("/run/user/0/ttybridge/a1"), is_safe_path("/tmp/My folder/%h")
-    (True, False)
-    """
-    return _SAFE_PATH.fullmatch(path) is not None
 
 
 def user_pattern(name: str) -> str:

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ttybridge.core import environment as env
-from ttybridge.core.container import Container
 from ttybridge.core.tmux import (
     respawn_first,
     update_commands,
@@ -26,6 +26,9 @@ from ttybridge.sessions.place import Place
 from ttybridge.sessions.terminal import SpawnPty, Terminal
 from ttybridge.sessions.tmux_clients import SHARED, T, TmuxClients
 
+if TYPE_CHECKING:
+    from ttybridge.core.container import Container
+
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +44,7 @@ class TmuxTerminals:
         cwd: str,
         exclusive: bool,
         clipboard: bool,
-        container: Container | None,
+        container: "Container | None",
         run_id: str,
     ) -> None:
         """Remember how to do it.

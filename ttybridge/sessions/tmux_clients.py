@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ttybridge.core.container import Container
 from ttybridge.core.environment import TERM
 from ttybridge.core.tmux import (
     FEATURES,
@@ -19,6 +18,9 @@ from ttybridge.sessions.audience import SharedTerminal
 from ttybridge.sessions.control import Control
 from ttybridge.sessions.place import Place
 from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
+
+if TYPE_CHECKING:
+    from ttybridge.core.container import Container
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class TmuxClients:
         environment: Mapping[bytes, bytes],
         cwd: str,
         exclusive: bool,
-        container: Container | None,
+        container: "Container | None",
         run_id: str,
     ) -> None:
         """Remember how to do it; see `TmuxTerminals`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import stat
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -143,6 +144,7 @@ async def _get(url: str) -> tuple[int, bytes]:
     body = bytearray()
     # As it is: an answer that is packed could be far larger than what arrives.
     headers = {"User-Agent": "ttybridge", "Accept-Encoding": "identity"}
+    trusted = await asyncio.to_thread(ssl.create_default_context)  # aiohttp's own is empty: loading
     async with (
         aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S),
@@ -150,7 +152,7 @@ async def _get(url: str) -> tuple[int, bytes]:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         ) as client,
-        client.get(url, allow_redirects=False) as response,
+        client.get(url, allow_redirects=False, ssl=trusted) as response,
     ):
         if response.status == 200:
             async for chunk in response.content.iter_any():

@@ -4,12 +4,13 @@ import json
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from ttybridge.errors import TtyBridgeError
+
+if TYPE_CHECKING:  # the files are read while aiohttp is being imported
+    from aiohttp import web
 
 ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
 """Compressed forms, the smallest first, and the endings of their files."""
@@ -35,13 +36,15 @@ class Asset:
     forms: Mapping[str, bytes]
     """Its bytes by content encoding; `identity` is always there."""
 
-    def respond(self, request: web.Request, *, keep: bool) -> web.Response:
+    def respond(self, request: "web.Request", *, keep: bool) -> "web.Response":
         """Answer with the smallest form that the client takes.
 
         Args:
             request: The request.
             keep: Whether caches may keep the answer for good: its name changes with its content.
         """
+        from aiohttp import web
+
         accepted = request.headers.get("Accept-Encoding", "").lower()
         coding = next((c for c, _ in ENCODINGS if c in self.forms and c in accepted), "identity")
         headers = {"Vary": "Accept-Encoding"}
@@ -76,7 +79,7 @@ class Page:
 
 def page_folder() -> Path:
     """Return where the built page is: in the package, or beside it in a checkout."""
-    package = Path(str(resources.files("ttybridge")))
+    package = Path(__file__).resolve().parents[1]
     built = package / "page"
     return built if built.is_dir() else package.parent / "static" / "dist"
 

@@ -14,12 +14,11 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ttybridge.adapters.recording_file import RecordingError, open_recording, whole_size
 from ttybridge.core.access import Credentials, Principal
 from ttybridge.core.origin import SecurityPolicy
 from ttybridge.core.permissions import Action, Entrance, may
 from ttybridge.core.throttle import Throttle
-from ttybridge.errors import AccessDenied
+from ttybridge.errors import AccessDenied, RecordingError
 from ttybridge.web.assets import REPLAY, Page
 from ttybridge.web.security import Gate
 
@@ -81,6 +80,8 @@ class RecordingsEntrance:
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """Answer with a recording, up to its last whole line."""
+        from ttybridge.adapters.recording_file import open_recording
+
         name = request.match_info["name"]
         path = self._path(request, name)
         try:
@@ -104,6 +105,8 @@ _NOT_THERE = "There is no recording of this name."
 
 
 async def _send(request: web.Request, name: str, file: BinaryIO) -> web.StreamResponse:
+    from ttybridge.adapters.recording_file import whole_size
+
     left = await asyncio.to_thread(whole_size, file)
     response = web.StreamResponse(headers={"Content-Disposition": attachment(name)})
     response.content_type = CONTENT_TYPE
