@@ -44,6 +44,19 @@ ACK, ACK_DIGITS = '42["ack",', 15
 """How an acknowledgement begins, and how many digits of an offset are no question of range."""
 
 
+class _Once(eio_packet.Packet):  # type: ignore[misc]  # engineio has no types
+    """A packet that is empty once it is encoded, which happens once.
+
+    The writer of python-engineio 4.15 holds each connection's last packet until the next, and that
+    holds its text twice: of what says who is there, 20 KB with a hundred people.
+    """
+
+    def encode(self, b64: bool = False) -> Any:
+        encoded = super().encode(b64)
+        self.data = self.encode_cache = None
+        return encoded
+
+
 class Connection:
     """One Engine.IO connection.
 
@@ -205,9 +218,9 @@ class Connection:
         if socket is None or socket.closed:
             return
         message = eio_packet.MESSAGE
-        socket.queue.put_nowait(eio_packet.Packet(message, data=packet))
+        socket.queue.put_nowait(_Once(message, data=packet))
         if attachment is not None:
-            socket.queue.put_nowait(eio_packet.Packet(message, data=attachment))
+            socket.queue.put_nowait(_Once(message, data=attachment))
 
     def send_chunk(self, chunk: Chunk) -> bool:
         """Send output if it leaves at once, and tell whether it does; see `shared_frames`."""
