@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttybridge.adapters.pty import Pty, find_program
+from ttybridge.adapters.program import find_program
+from ttybridge.adapters.pty import Pty
 from ttybridge.adapters.signals import ends_before
 from ttybridge.config import Config
 from ttybridge.core import environment as env

@@ -8,18 +8,17 @@ import asyncio
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import termios
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import ptyprocess
 
-from ttybridge.errors import MissingProgramError, TerminalError
+from ttybridge.adapters.program import check_folder, existing_folder, find_program
+from ttybridge.errors import TerminalError
 from ttybridge.model import ExitStatus, WindowSize
 
 READ_BYTES = 64 * 1024
@@ -318,11 +317,6 @@ def _reap(pid: int, options: int) -> ExitStatus | None:
     return ExitStatus(signal=-code) if code < 0 else ExitStatus(code=code)
 
 
-def existing_folder(cwd: str) -> str:
-    """Return `cwd` while one can work in it, otherwise `/`."""
-    return cwd if os.access(f"{cwd}/.", os.X_OK) else "/"
-
-
 def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) -> None:
     """Refuse what exec cannot be given: in the child it would raise where nobody catches it.
 
@@ -335,19 +329,6 @@ def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) ->
     if any(not name or b"=" in name for name in environment):
         raise TerminalError(f"{argv[0]!r} cannot be given a variable of such a name.")
     check_folder(cwd)
-
-
-def check_folder(cwd: str) -> None:
-    """Refuse a working directory that is gone.
-
-    Raises:
-        TerminalError: It is not a folder.
-    """
-    if not Path(cwd).is_dir():
-        raise TerminalError(
-            f"The working directory {cwd!r} is not a folder.",
-            hint="It may have been removed. Make it again, or give another with --cwd.",
-        )
 
 
 def _clean_up(error: OSError) -> None:
@@ -373,22 +354,6 @@ def _prepare(cwd: str) -> None:
     """
     os.chdir(cwd)
     _reset_signals()
-
-
-def find_program(name: str, environment: Mapping[bytes, bytes]) -> str:
-    """Return the path of a program, looked up in the environment's own PATH.
-
-    Raises:
-        MissingProgramError: There is no such program.
-    """
-    path = environment.get(b"PATH", os.defpath.encode())
-    program = shutil.which(name, path=os.fsdecode(path))
-    if program is None:
-        raise MissingProgramError(
-            f"The program {name!r} was not found.",
-            hint="Check the spelling and PATH, or give its full path.",
-        )
-    return program
 
 
 def _reset_signals() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ttybridge.adapters.pty import check_folder, existing_folder
+from ttybridge.adapters.program import check_folder, existing_folder
 from ttybridge.adapters.tmux_watch import TmuxWatch
 from ttybridge.core import environment as env
 from ttybridge.core import tmux
