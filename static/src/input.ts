@@ -44,6 +44,8 @@ export class InputQueue {
   #waitingUnits = 0;
   #underWay: InputMessage[] = [];
   #underWayUnits = 0;
+  /** Code units that the pty has, since the last `restart`. */
+  #delivered = 0;
   /** How many of `#underWay`, counted from the front, were sent on this connection. */
   #sent = 0;
 
@@ -54,6 +56,16 @@ export class InputQueue {
   /** Code units that the server does not have yet, as far as is known. */
   get unitsLeft(): number {
     return this.#waitingUnits + this.#underWayUnits;
+  }
+
+  /** Code units that the server has told to be with the pty, of all since the last `restart`. */
+  get delivered(): number {
+    return this.#delivered;
+  }
+
+  /** Code units added since the last `restart`, less those dropped. */
+  get end(): number {
+    return this.#delivered + this.unitsLeft;
   }
 
   /** Adds text; returns false, and adds nothing, when too much is kept already. */
@@ -97,6 +109,7 @@ export class InputQueue {
   acknowledge(seq: number): void {
     while (this.#underWay[0] && this.#underWay[0].seq <= seq) {
       this.#underWayUnits -= this.#underWay[0].text.length;
+      this.#delivered += this.#underWay[0].text.length;
       this.#underWay.shift();
       this.#sent = Math.max(0, this.#sent - 1);
     }
@@ -126,7 +139,7 @@ export class InputQueue {
     this.#nextSeq = lastAccepted + 1;
     this.#waiting = [];
     this.#underWay = [];
-    this.#waitingUnits = this.#underWayUnits = this.#sent = 0;
+    this.#waitingUnits = this.#underWayUnits = this.#delivered = this.#sent = 0;
     return dropped;
   }
 }

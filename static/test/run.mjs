@@ -23,7 +23,11 @@ try {
     logLevel: "warning",
   });
   const files = names.map((name) => path.join(folder, name));
-  const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], {
+    stdio: "inherit",
+    // Where a test reads files: the bundles are elsewhere.
+    env: { ...process.env, SESSIONS: path.join(HERE, "sessions") },
+  });
   process.exitCode = status ?? 1;
 } finally {
   await rm(folder, { recursive: true, force: true });
