@@ -40,7 +40,11 @@ const shared = {
 };
 
 /** Entry points of what is loaded when needed, by the name that the page's modules import. */
-const LAZY = { "./search.ts": "src/search.ts", "@xterm/addon-webgl": "@xterm/addon-webgl" };
+const LAZY = {
+  "./search.ts": "src/search.ts",
+  "./localecho.ts": "src/localecho.ts",
+  "@xterm/addon-webgl": "@xterm/addon-webgl",
+};
 
 function outputOf(result) {
   const [name] = Object.keys(result.metafile.outputs);

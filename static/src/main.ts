@@ -16,6 +16,7 @@ import { wirePageKeys } from "./pagekeys.ts";
 import { Panel } from "./panel.ts";
 import { PeopleView } from "./people.ts";
 import { nameOf, type People } from "./peopledata.ts";
+import { Prediction } from "./prediction.ts";
 import { PasteProgress } from "./progress.ts";
 import type { Joined, Role } from "./protocol.ts";
 import { RecordingView } from "./recordingmenu.ts";
@@ -47,6 +48,7 @@ const settings = new Settings({
   font: (step) => stepFont(step),
   screenReader: (isOn) => view.setScreenReader(isOn),
   display: (display) => session.show(display),
+  prediction: (choice) => prediction.choose(choice),
   name: (name) => session.rename(name),
   leaving: () => {
     isLeaving = true;
@@ -79,6 +81,7 @@ const view: TerminalView = new TerminalView(
   },
   { fontSize, theme: palette(theme.name), screenReader: settings.screenReader },
 );
+const prediction = new Prediction(view.terminal, byId("terminal"), settings.prediction);
 const touchBar = new TouchBar({
   send: (text) => typed(text, false),
   paste: () => void paste(view.terminal),
@@ -112,8 +115,15 @@ const people = new PeopleView(api, {
 
 // Measured before it connects: the first screen is drawn for the right size.
 const session: Session = new Session(page, view.ownSize, settings, {
-  write: (data, parsed) => view.write(data, parsed),
-  reset: (hard) => view.reset(hard),
+  write: (data, parsed) =>
+    view.write(data, () => {
+      parsed();
+      prediction.parsed();
+    }),
+  reset: (hard) => {
+    view.reset(hard);
+    prediction.drop();
+  },
   joined: (joined) => showJoined(joined),
   waiting: () => {
     closeDialogs();
@@ -127,11 +137,13 @@ const session: Session = new Session(page, view.ownSize, settings, {
   people: (now) => {
     present = now;
     people.show(now);
+    prediction.serverMeasured(now.here.find(({ id }) => id === session.id)?.rttMs);
     share.peopleChanged();
     recordings.show(now.recording);
   },
   ptySize: (size) => view.setPtySize(size),
   ended: (exit) => {
+    prediction.setMayType(false);
     view.showLastScreen();
     document.documentElement.dataset["ending"] = exit.reason;
     const again = (): void => (exit.reason === "removed" ? location.reload() : session.restart());
@@ -140,9 +152,15 @@ const session: Session = new Session(page, view.ownSize, settings, {
   },
   notice: (notice) => toast(notice.text, { isWarning: notice.level === "warning" }),
   inputLeft: (units) => progress.show(units),
+  typed: (text, isBinary, end) => prediction.typed(text, isBinary, end),
+  delivered: (end, ms) => {
+    if (ms !== undefined) prediction.measured(ms);
+    prediction.delivered(end);
+  },
   link: (link) => {
     const next = statusOf(link, navigator.onLine, status.status);
     if (next) status.show(next);
+    prediction.setMayType(session?.isLive && session.mayType);
     if (link.kind === "refused") end("refused", "Refused", endingOfRefusal(link.refusal), () => session.open());
     else if (link.kind === "forbidden") end("refused", "Refused", FORBIDDEN, () => session.open());
     else if (link.kind === "signed-out") end("signed-out", "Signed out", SIGNED_OUT, () => location.reload());
@@ -185,6 +203,7 @@ function showRole(role: Role): void {
   byId("role").textContent = role === "viewer" ? "View only" : role;
   byId("role").hidden = role === "owner";
   settings.showRole(role);
+  prediction.setMayType(session.isLive && session.mayType);
   people.setRole(role);
   share.setRole(role);
   recordings.setRole(role);

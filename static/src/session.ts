@@ -57,6 +57,10 @@ export interface SessionHandlers {
   link(state: LinkState): void;
   /** Code units of input that are still to be delivered. */
   inputLeft(units: number): void;
+  /** Typed text is on its way; `end` is where it ends in the input, counted in code units. */
+  typed(text: string, isBinary: boolean, end: number): void;
+  /** The pty has the input up to `end`; `ms` is the time from sending to this, where it is known. */
+  delivered(end: number, ms: number | undefined): void;
 }
 
 /** What a person may say of themselves. */
@@ -69,6 +73,8 @@ export class Session {
   readonly #output = new OutputStream();
   readonly #input = new InputQueue(DEFAULT_MAX_INPUT);
   readonly #connection: Connection;
+  /** When input messages were sent that the pty does not have yet, by number. */
+  readonly #sentAt = new Map<number, number>();
   readonly #wishes = new Map<"hand" | "name" | "display", unknown>();
   #joined: Joined | undefined;
   #role: Role = "viewer";
@@ -141,6 +147,8 @@ export class Session {
     if (!this.#input.push(text, isBinary)) {
       const limit = `${MAX_KEPT / 1024 / 1024} MiB`;
       this.handlers.notice({ level: "warning", text: `Not sent: more than ${limit} of input would be waiting.` });
+    } else if (this.#isLive) {
+      this.handlers.typed(text, isBinary, this.#input.end);
     }
     this.handlers.inputLeft(this.#input.unitsLeft);
     this.#flushSoon();
@@ -187,6 +195,7 @@ export class Session {
   #onLink(state: LinkState): void {
     if (state.kind !== "joined") {
       this.#isLive = false;
+      this.#sentAt.clear();
       this.#wishes.clear();
     }
     if (!this.#hasEnded) this.handlers.link(state);
@@ -328,6 +337,9 @@ export class Session {
     const seq = parseInack(value);
     if (seq === undefined) return;
     this.#input.acknowledge(seq);
+    const sentAt = this.#sentAt.get(seq);
+    for (const each of this.#sentAt.keys()) if (each <= seq) this.#sentAt.delete(each);
+    this.handlers.delivered(this.#input.delivered, sentAt && performance.now() - sentAt);
     this.handlers.inputLeft(this.#input.unitsLeft);
     this.#flush();
   }
@@ -373,6 +385,7 @@ export class Session {
     while (connection.isReady) {
       const message = this.#input.next();
       if (!message) break;
+      this.#sentAt.set(message.seq, performance.now());
       if (message.isBinary) connection.send("in", message.seq, message.text, true);
       else connection.send("in", message.seq, message.text);
     }

@@ -4,6 +4,7 @@ import { byId, onPress } from "./dom.ts";
 import type { FontStep } from "./fontsize.ts";
 import { DISPLAYS, type Display, type Joined, MAX_NAME, type Role } from "./protocol.ts";
 import { oneOf, plainText } from "./checks.ts";
+import { type PredictionChoice, PREDICTIONS } from "./roundtrip.ts";
 import { remember, remembered } from "./storage.ts";
 import { parseThemeChoice, type ThemeChoice } from "./theme.ts";
 
@@ -12,6 +13,7 @@ export interface SettingsHandlers {
   font(step: FontStep): void;
   screenReader(isOn: boolean): void;
   display(display: Display): void;
+  prediction(choice: PredictionChoice): void;
   name(name: string): void;
   /** The user leaves on purpose: no question when the page goes. */
   leaving(): void;
@@ -32,6 +34,7 @@ export class Settings {
   readonly #askClose = byId<HTMLInputElement>("ask-close");
 
   readonly #display = byId<HTMLSelectElement>("display-choice");
+  readonly #prediction = byId<HTMLSelectElement>("prediction-choice");
   readonly #name = byId<HTMLInputElement>("own-name");
   /** What was told to the server last. */
   #toldName: string;
@@ -50,6 +53,11 @@ export class Settings {
       this.#name.value = this.#toldName = name;
       remember("name", name === "" ? null : name);
       handlers.name(name);
+    });
+    this.#prediction.value = oneOf(PREDICTIONS, remembered("prediction")) ?? "auto";
+    this.#prediction.addEventListener("change", () => {
+      remember("prediction", this.prediction === "auto" ? null : this.prediction);
+      handlers.prediction(this.prediction);
     });
     this.#screenReader.checked = remembered("screenReader") === "on";
     this.#askClose.checked = remembered("askClose") !== "off";
@@ -83,6 +91,10 @@ export class Settings {
     return oneOf(DISPLAYS, this.#display.value) ?? "auto";
   }
 
+  get prediction(): PredictionChoice {
+    return oneOf(PREDICTIONS, this.#prediction.value) ?? "auto";
+  }
+
   /** What the person wants to be called; empty when they have not said. */
   get name(): string {
     return this.#toldName;
@@ -97,9 +109,9 @@ export class Settings {
     byId("about").textContent = joined.version === "" ? "ttybridge" : `ttybridge ${joined.version}`;
   }
 
-  /** Who only watches always sees the session's window. */
+  /** Who only watches always sees the session's window, and types nothing. */
   showRole(role: Role): void {
-    byId("display-row").hidden = role === "viewer";
+    for (const id of ["display-row", "prediction-row"]) byId(id).hidden = role === "viewer";
   }
 
   #showDisplayHelp(): void {

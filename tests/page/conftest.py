@@ -78,12 +78,12 @@ def new_tab(new_context: NewContext) -> Iterator[NewTab]:
 
 
 @pytest.fixture
-def new_cable() -> Iterator[Callable[[int], Cable]]:
-    """Put cables between browser and bridge: `new_cable(bridge.port)`."""
+def new_cable() -> Iterator[Callable[..., Cable]]:
+    """Put cables between browser and bridge: `new_cable(bridge.port, round_trip_s=0.2)`."""
     cables: list[Cable] = []
 
-    def make(port: int) -> Cable:
-        cables.append(Cable(port))
+    def make(port: int, *, round_trip_s: float = 0.0) -> Cable:
+        cables.append(Cable(port, round_trip_s=round_trip_s))
         return cables[-1]
 
     yield make

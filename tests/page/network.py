@@ -90,9 +90,15 @@ class Cable:
         is_held: Whether something does not pass.
     """
 
-    def __init__(self, bridge_port: int) -> None:
-        """Begin to carry."""
+    def __init__(self, bridge_port: int, *, round_trip_s: float = 0.0) -> None:
+        """Begin to carry.
+
+        Args:
+            bridge_port: Where the bridge listens.
+            round_trip_s: How long a byte takes to the bridge and back, in seconds.
+        """
         self.bridge_port = bridge_port
+        self._delay_s = round_trip_s / 2
         self.connections = self.refused = self.cuts = 0
         self.is_held = False
         self._refuses = False
@@ -228,18 +234,26 @@ class Cable:
             await gate.wait()
             while direction == "down" and self._left is not None and len(data) >= self._left:
                 head, data = data[: self._left], data[self._left :]
-                sink.write(head)
+                self._after_delay(sink.write, head)
                 self._left = None
                 await asyncio.sleep(0)  # the head leaves before what is planned
                 self._then()
                 await gate.wait()
             if direction == "down" and self._left is not None:
                 self._left -= len(data)
-            sink.write(data)
+            self._after_delay(sink.write, data)
             await sink.drain()
         await gate.wait()  # nobody is told of an end while the cable is held
+        await asyncio.sleep(self._delay_s)
         if sink.can_write_eof() and not sink.is_closing():
             sink.write_eof()
+
+    def _after_delay(self, write: Callable[[bytes], None], data: bytes) -> None:
+        """Write when the way is over; what is written later arrives later."""
+        if self._delay_s:
+            asyncio.get_running_loop().call_later(self._delay_s, write, data)
+        else:
+            write(data)
 
 
 class ReverseProxy:
