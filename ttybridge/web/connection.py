@@ -13,6 +13,7 @@ from ttybridge.core.access import Principal
 from ttybridge.core.protocol import check_packet
 from ttybridge.core.stream import Chunk
 from ttybridge.errors import ProtocolError
+from ttybridge.web.polling import Turns
 from ttybridge.web.shared_frames import Line, frames_of, frames_of_chunk
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Connection:
         principal: Who opened it.
         address: Where the client is.
         query: The query of the request that opened it.
+        turns: The order of its polling requests.
         is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
         is_open: Whether it has not ended.
         has_websocket: Whether a WebSocket carries it, or is about to after polling.
@@ -80,6 +82,7 @@ class Connection:
         """Remember the connection."""
         self.sid, self.principal, self.address = sid, principal, address
         self.query = request.query
+        self.turns = Turns()
         self.is_joined = False
         self.is_open = True
         self._gone = asyncio.Event()
