@@ -1,13 +1,16 @@
 /**
- * The Socket.IO connection: opens it, says why it is not there, opens it again.
+ * The connection to the server: opens it, says why it is not there, opens it again.
  *
- * Every try is a new Socket.IO client, so nothing that the library has buffered for an old connection is
- * ever sent on a new one. WebSocket goes first, polling follows where WebSocket cannot be opened.
+ * Every try is a new one, so nothing that was meant for an old connection is ever sent on a new one. WebSocket
+ * goes first, polling follows where WebSocket cannot be opened.
  */
 
-import { io, type Socket } from "socket.io-client";
 import { retryDelay } from "./backoff.ts";
+import type { EarlySocket } from "./early.ts";
+import { PollingTransport } from "./polling.ts";
 import { type Hello, parseRefusal, type Refusal } from "./protocol.ts";
+import { connectPacket, eventPacket, type Message, type Packet, PacketReader } from "./socketio.ts";
+import { type Transport, WebSocketTransport } from "./transport.ts";
 
 /** Time for a try to open a transport, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -15,8 +18,6 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const JOIN_TIMEOUT_MS = 20_000;
 /** A connection that held this long, in milliseconds, makes the next wait begin at the shortest delay again. */
 const STEADY_AFTER_MS = 5_000;
-/** Packets in Engine.IO's buffer above which nothing is added: a polling request carries 16 at most. */
-const MAX_BUFFERED_PACKETS = 8;
 
 export type LinkState =
   | { readonly kind: "opening"; readonly isFirst: boolean }
@@ -38,15 +39,8 @@ export interface ConnectionHandlers {
   state(state: LinkState): void;
 }
 
-interface EngineError {
-  readonly message: string;
-  /** The HTTP status, when polling got an answer. */
-  readonly description?: unknown;
-  readonly data?: unknown;
-}
-
 export class Connection {
-  #socket: Socket | undefined;
+  #transport: Transport | undefined;
   #isJoined = false;
   #wasJoined = false;
   #wanted = false;
@@ -54,6 +48,8 @@ export class Connection {
   #joinedAt = 0;
   #retryTimer: number | undefined;
   #joinTimer: number | undefined;
+  /** Until the transport is open, its time to open; then, the time until the next sign of life. */
+  #lifeTimer: number | undefined;
   /** Set for one try when the last one got an open transport that carried nothing. */
   #pollingOnly = false;
 
@@ -62,7 +58,10 @@ export class Connection {
     private readonly handlers: ConnectionHandlers,
     /** Sent with each request where there are no cookies; else empty. */
     private readonly credential = "",
+    /** Opened while the page was loading, its `hello` sent; for the first try. */
+    private early?: EarlySocket,
   ) {
+    if (location.hostname !== "localhost") addEventListener("offline", () => this.#wait(""));
     addEventListener("online", this.#hurry);
     addEventListener("pageshow", this.#hurry);
     document.addEventListener("visibilitychange", this.#hurry);
@@ -74,8 +73,11 @@ export class Connection {
 
   /** True when events may be sent now. */
   get isReady(): boolean {
-    if (!this.#isJoined || !this.#socket?.connected) return false;
-    return (this.#socket.io.engine?.writeBuffer.length ?? MAX_BUFFERED_PACKETS) < MAX_BUFFERED_PACKETS;
+    return this.#isJoined && this.#transport?.isFree === true;
+  }
+
+  get isPolling(): boolean {
+    return this.#transport?.name === "polling";
   }
 
   /** Opens the connection, at once, whatever it waits for. */
@@ -103,7 +105,7 @@ export class Connection {
     clearTimeout(this.#joinTimer);
     this.#isJoined = this.#wasJoined = true;
     this.#joinedAt = performance.now();
-    this.handlers.state({ kind: "joined", transport: this.#socket?.io.engine?.transport.name ?? "" });
+    this.handlers.state({ kind: "joined", transport: this.#transport?.name ?? "" });
   }
 
   /** To be called when somebody has to let us in: the try takes as long as that takes. */
@@ -119,7 +121,7 @@ export class Connection {
 
   /** Sends an event; only to be called while `isReady`. */
   send(event: "in" | "size" | "ack" | "pong" | "hand" | "name" | "display", ...args: readonly unknown[]): void {
-    this.#socket?.emit(event, ...args);
+    this.#transport?.send(eventPacket(event, args));
   }
 
   readonly #hurry = (): void => {
@@ -131,41 +133,130 @@ export class Connection {
     // Not a goodbye: a try that is given up may have brought us back already, unknown to us.
     this.#drop(false);
     this.handlers.state({ kind: "opening", isFirst: !this.#wasJoined });
-    const address = new URL("tty/", this.page);
-    const socket = io(address.origin, {
-      path: address.pathname,
-      transports: this.#pollingOnly ? ["polling"] : ["websocket", "polling"],
-      tryAllTransports: true,
-      upgrade: !this.#pollingOnly,
-      reconnection: false,
-      forceNew: true,
-      timeout: CONNECT_TIMEOUT_MS,
-      // Browsers send headers with polling alone. ngrok's free addresses answer with a page of their
-      // own unless the second is there, or the cookie that the page's button has set.
-      extraHeaders: { "X-TTYBridge-Client": "page", "ngrok-skip-browser-warning": "1" },
-      query: this.credential === "" ? {} : { token: this.credential },
-      auth: (send) => send({ ...this.handlers.hello() }),
-    });
-    this.#socket = socket;
+    const isFirstPolling = this.#pollingOnly || this.early?.hasFailed === true;
+    const early = isFirstPolling ? undefined : this.early;
+    this.early = undefined;
     this.#pollingOnly = false;
-    this.#joinTimer = window.setTimeout(() => this.#failed({ message: "timeout" }), JOIN_TIMEOUT_MS);
-    socket.on("connect", () => socket.io.engine.on("drain", () => this.handlers.drained()));
-    socket.onAny((name: string, ...args: unknown[]) => {
-      if (this.#socket === socket) this.handlers.event(name, args);
-    });
-    socket.on("connect_error", (error: EngineError) => this.#failed(error));
-    socket.on("disconnect", () => this.#wait(""));
+    this.#joinTimer = window.setTimeout(() => this.#timedOut(), JOIN_TIMEOUT_MS);
+    this.#lifeTimer = window.setTimeout(() => this.#timedOut(), CONNECT_TIMEOUT_MS);
+    if (isFirstPolling) this.#openPolling();
+    else this.#openWebSocket(early);
   }
 
-  #failed(error: EngineError): void {
-    const refusal = parseRefusal(error.data);
-    if (error.description === 401) this.#stop({ kind: "signed-out" });
-    else if (error.description === 403 || error.description === 421) this.#stop({ kind: "forbidden" });
-    else if (refusal && refusal.code !== "unavailable") this.#stop({ kind: "refused", refusal });
-    else {
-      this.#pollingOnly = error.message === "timeout";
-      this.#wait(refusal?.hint ?? "");
+  #openWebSocket(early: EarlySocket | undefined): void {
+    const address = this.#address("websocket");
+    address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+    let isOpen = false;
+    const reader = new PacketReader();
+    const transport: Transport = new WebSocketTransport(
+      address,
+      {
+        packet: (packet) => {
+          isOpen = true;
+          this.#take(transport, reader, packet, early !== undefined);
+        },
+        drained: () => {},
+        lost: () => {
+          if (this.#transport !== transport) return;
+          if (isOpen) this.#wait("");
+          else this.#openPolling();
+        },
+      },
+      early,
+    );
+    this.#transport = transport;
+  }
+
+  #openPolling(): void {
+    // Browsers send headers with polling alone. ngrok's free addresses answer with a page of their
+    // own unless the second is there, or the cookie that the page's button has set.
+    const headers = { "X-TTYBridge-Client": "page", "ngrok-skip-browser-warning": "1" };
+    let isOpen = false;
+    const reader = new PacketReader();
+    const transport: Transport = new PollingTransport(this.#address("polling"), headers, {
+      packet: (packet) => {
+        isOpen = true;
+        this.#take(transport, reader, packet, false);
+      },
+      drained: () => {
+        if (this.#transport === transport && this.isReady) this.handlers.drained();
+      },
+      lost: (status) => {
+        if (this.#transport !== transport) return;
+        if (isOpen) this.#wait("");
+        else this.#notOpened(status);
+      },
+    });
+    this.#transport = transport;
+  }
+
+  #address(transport: Transport["name"]): URL {
+    const address = new URL("tty/", this.page);
+    address.search = String(new URLSearchParams({ EIO: "4", transport }));
+    if (this.credential !== "") address.searchParams.set("token", this.credential);
+    return address;
+  }
+
+  #take(transport: Transport, reader: PacketReader, packet: Packet, hasSaidHello: boolean): void {
+    if (this.#transport !== transport) return;
+    let message: Message | undefined;
+    try {
+      message = reader.read(packet);
+    } catch {
+      return this.#wait("");
     }
+    if (message) this.#on(transport, message, hasSaidHello);
+  }
+
+  #on(transport: Transport, message: Message, hasSaidHello: boolean): void {
+    switch (message.kind) {
+      case "open":
+        this.#patience = message.pingMs + message.patienceMs;
+        this.#isAlive();
+        if (!hasSaidHello) transport.send(connectPacket(this.handlers.hello()));
+        break;
+      case "ping":
+        this.#isAlive();
+        transport.send(message.answer);
+        break;
+      case "event":
+        this.handlers.event(message.name, message.args);
+        break;
+      case "refused":
+        this.#refusedAtOnce(message.data);
+        break;
+      case "closed":
+        this.#wait("");
+        break;
+      case "connected":
+        break; // `joined` says more.
+    }
+  }
+
+  /** Time that the server may be silent, in milliseconds. */
+  #patience = 0;
+
+  #isAlive(): void {
+    clearTimeout(this.#lifeTimer);
+    this.#lifeTimer = window.setTimeout(() => this.#wait(""), this.#patience);
+  }
+
+  #timedOut(): void {
+    this.#pollingOnly = true;
+    this.#wait("");
+  }
+
+  /** No transport could be opened; `status`: of the HTTP answer, where there was one. */
+  #notOpened(status: number | undefined): void {
+    if (status === 401) this.#stop({ kind: "signed-out" });
+    else if (status === 403 || status === 421) this.#stop({ kind: "forbidden" });
+    else this.#wait("");
+  }
+
+  #refusedAtOnce(data: unknown): void {
+    const refusal = parseRefusal(data);
+    if (refusal && refusal.code !== "unavailable") this.#stop({ kind: "refused", refusal });
+    else this.#wait(refusal?.hint ?? "");
   }
 
   #stop(state: LinkState): void {
@@ -189,15 +280,11 @@ export class Connection {
   #drop(leaves = true): void {
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#joinTimer);
-    this.#retryTimer = this.#joinTimer = undefined;
+    clearTimeout(this.#lifeTimer);
+    this.#retryTimer = this.#joinTimer = this.#lifeTimer = undefined;
     this.#isJoined = false;
-    const socket = this.#socket;
-    this.#socket = undefined;
-    if (!socket) return;
-    socket.off();
-    socket.offAny();
-    socket.io.engine?.off("drain");
-    if (!leaves) socket.io.engine?.close();
-    socket.disconnect();
+    const transport = this.#transport;
+    this.#transport = undefined;
+    transport?.close(leaves ? ["41"] : []);
   }
 }

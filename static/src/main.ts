@@ -1,9 +1,9 @@
 /** Puts the page together: terminal, session, status, settings, people. */
 
-import { Api } from "./api.ts";
 import { copyOrOffer, paste } from "./clipboard.ts";
 import { takeCredential } from "./credential.ts";
 import { byId, onPress } from "./dom.ts";
+import { takeEarly } from "./early.ts";
 import { AT_THE_DOOR, type Ending, endingOf, endingOfRefusal, FORBIDDEN, roleWords, SIGNED_OUT } from "./endings.ts";
 import {
   defaultFontSize,
@@ -12,17 +12,14 @@ import {
   rememberFontSize,
   steppedFontSize,
 } from "./fontsize.ts";
+import { LateCompany } from "./latecompany.ts";
 import { wirePageKeys } from "./pagekeys.ts";
 import { Panel } from "./panel.ts";
-import { PeopleView } from "./people.ts";
-import { nameOf, type People } from "./peopledata.ts";
 import { Prediction } from "./prediction.ts";
 import { PasteProgress } from "./progress.ts";
 import type { Joined, Role } from "./protocol.ts";
-import { RecordingView } from "./recordingmenu.ts";
 import { Session } from "./session.ts";
 import { Settings } from "./settings.ts";
-import { ShareView } from "./share.ts";
 import { StatusView, statusOf } from "./status.ts";
 import { TerminalView } from "./terminal.ts";
 import { palette, Theme, type ThemeChoice } from "./theme.ts";
@@ -30,8 +27,12 @@ import { documentTitle } from "./titles.ts";
 import { toast } from "./toast.ts";
 import { TouchBar } from "./touchbar.ts";
 import { scrollByTouch } from "./touchscroll.ts";
+import { keepForNextTime } from "./kept.ts";
 import { followVisualViewport } from "./viewport.ts";
 import { whenBack } from "./whenback.ts";
+
+/** When the rest is loaded at the latest, in milliseconds. */
+const REST_AFTER_MS = 1_500;
 
 const page = new URL(document.baseURI);
 const status = new StatusView();
@@ -40,7 +41,6 @@ const progress = new PasteProgress();
 const fallbackFontSize = defaultFontSize(innerWidth);
 let fontSize = rememberedFontSize() ?? fallbackFontSize;
 let isLeaving = false;
-let present: People | undefined;
 let ownRole: Role = "viewer";
 
 const settings = new Settings({
@@ -89,28 +89,9 @@ const touchBar = new TouchBar({
   focus: () => view.terminal.focus(),
 });
 
-const api = new Api(page, credential);
-const backToTerminal = (): void => view.terminal.focus();
-const recordings = new RecordingView(api, backToTerminal);
-const share = new ShareView(
-  api,
-  {
-    namesOf: (ids) => (present?.here ?? []).filter(({ id }) => ids.includes(id)).map(nameOf),
-    closed: backToTerminal,
-  },
-  page,
-);
-const people = new PeopleView(api, {
-  share: () => {
-    people.close();
-    share.open();
-  },
-  recordings: () => {
-    people.close();
-    recordings.open();
-  },
+const company = new LateCompany(page, credential, {
   raiseHand: (isUp) => session.raiseHand(isUp),
-  closed: backToTerminal,
+  closed: () => view.terminal.focus(),
 });
 
 // Measured before it connects: the first screen is drawn for the right size.
@@ -119,6 +100,7 @@ const session: Session = new Session(page, view.ownSize, settings, {
     view.write(data, () => {
       parsed();
       prediction.parsed();
+      loadTheRest();
     }),
   reset: (hard) => {
     view.reset(hard);
@@ -126,7 +108,7 @@ const session: Session = new Session(page, view.ownSize, settings, {
   },
   joined: (joined) => showJoined(joined),
   waiting: () => {
-    closeDialogs();
+    company.ended();
     panel.show(AT_THE_DOOR, () => {});
   },
   role: (change) => {
@@ -135,11 +117,8 @@ const session: Session = new Session(page, view.ownSize, settings, {
   },
   follows: (follows) => view.setFollows(follows),
   people: (now) => {
-    present = now;
-    people.show(now);
     prediction.serverMeasured(now.here.find(({ id }) => id === session.id)?.rttMs);
-    share.peopleChanged();
-    recordings.show(now.recording);
+    company.show(now);
   },
   ptySize: (size) => view.setPtySize(size),
   ended: (exit) => {
@@ -166,21 +145,22 @@ const session: Session = new Session(page, view.ownSize, settings, {
     else if (link.kind === "signed-out") end("signed-out", "Signed out", SIGNED_OUT, () => location.reload());
     else panel.hide();
   },
-}, credential);
+}, credential, takeEarly());
+
+/** What the first screen can do without. */
+function loadTheRest(): void {
+  void view.chooseRenderer();
+  void company.load();
+  keepForNextTime();
+}
 
 function end(state: "ended" | "refused" | "signed-out", words: string, ending: Ending, again: () => void): void {
   status.show({ state, words });
-  closeDialogs();
+  company.ended();
   panel.show(ending, () => {
     again();
     view.terminal.focus();
   });
-}
-
-/** What has to do with the others cannot be used any more, or not yet. */
-function closeDialogs(): void {
-  people.ended();
-  for (const dialog of [share, recordings]) dialog.close();
 }
 
 function showJoined(joined: Joined): void {
@@ -190,8 +170,7 @@ function showJoined(joined: Joined): void {
   byId("title").textContent = joined.title || joined.session || "Terminal";
   if (document.title === documentTitle("")) document.title = documentTitle(joined.title);
   settings.showJoined(joined);
-  people.restart(joined.id, joined.role);
-  recordings.show(joined.recording);
+  company.joined(joined);
   showRole(joined.role);
 }
 
@@ -204,9 +183,7 @@ function showRole(role: Role): void {
   byId("role").hidden = role === "owner";
   settings.showRole(role);
   prediction.setMayType(session.isLive && session.mayType);
-  people.setRole(role);
-  share.setRole(role);
-  recordings.setRole(role);
+  company.setRole(role);
 }
 
 function typed(text: string, isBinary: boolean): void {
@@ -254,5 +231,7 @@ Object.defineProperty(window, "ttybridge", {
   }),
 });
 
-void view.settled.then(() => session.open());
+session.open();
+// Where nothing comes to be shown: somebody has to let us in first, or there is no connection.
+setTimeout(loadTheRest, REST_AFTER_MS);
 view.terminal.focus();

@@ -5,6 +5,7 @@
  */
 
 import { Connection, type LinkState } from "./connection.ts";
+import type { EarlySocket } from "./early.ts";
 import { InputQueue, MAX_KEPT } from "./input.ts";
 import { parsePeople, type People } from "./peopledata.ts";
 import {
@@ -34,6 +35,8 @@ import { ACK_EVERY_BYTES, OutputStream, WATCHING_ACK_BYTES } from "./stream.ts";
 
 /** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
 const IDLE_ACK_MS = 40;
+/** The same while polling, where it is a request of its own unless it goes with keys; the server waits for 500 at most. */
+const POLLING_ACK_MS = 300;
 
 /** The same for who only watches, as in `WATCHING_ACK_BYTES`. */
 const WATCHING_ACK_MS = 200;
@@ -95,7 +98,9 @@ export class Session {
     { name, display }: Identity,
     private readonly handlers: SessionHandlers,
     credential = "",
+    early?: EarlySocket,
   ) {
+    this.#sentSize = early?.hello;
     this.#identity = { name, display };
     this.#ownSize = clampSize(size);
     this.#connection = new Connection(
@@ -107,6 +112,7 @@ export class Session {
         state: (state) => this.#onLink(state),
       },
       credential,
+      early,
     );
   }
 
@@ -151,6 +157,7 @@ export class Session {
       this.handlers.typed(text, isBinary, this.#input.end);
     }
     this.handlers.inputLeft(this.#input.unitsLeft);
+    if (this.#connection.isPolling) this.#ackIsLate = true; // it goes with the keys
     this.#flushSoon();
   }
 
@@ -312,12 +319,14 @@ export class Session {
     this.#output.ackEvery = role === "viewer" ? WATCHING_ACK_BYTES : ACK_EVERY_BYTES;
   }
 
+  get #ackWait(): number {
+    if (this.#connection.isPolling) return POLLING_ACK_MS;
+    return this.#role === "viewer" ? WATCHING_ACK_MS : IDLE_ACK_MS;
+  }
+
   #acknowledge(): void {
     if (this.#output.ackIsDue) this.#flush();
-    else {
-      const wait = this.#role === "viewer" ? WATCHING_ACK_MS : IDLE_ACK_MS;
-      this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
-    }
+    else this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), this.#ackWait);
   }
 
   #acknowledgeLate(): void {

@@ -1,9 +1,10 @@
 /** The terminal on the page: xterm.js, its addons and options, its size in cells. */
 
 import { FitAddon } from "@xterm/addon-fit";
-import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { type IDisposable, type ITheme, Terminal } from "@xterm/xterm";
+import { cellOf, expectsWebgl, fitIn, FONTS, rememberRenderer } from "./cell.ts";
+import { GraphemeWriter } from "./graphemes.ts";
 import { LastScreen } from "./lastscreen.ts";
 import { copyRequest } from "./osc52.ts";
 import { pixelsAgree } from "./pixels.ts";
@@ -17,9 +18,6 @@ import { type Box, correctPointer, fitFont } from "./scale.ts";
 const SCROLLBACK_TMUX = 0;
 const SCROLLBACK_DIRECT = 5000;
 
-/** How long connecting waits for the renderer, in milliseconds; a hidden tab may not get it before it is shown. */
-const RENDERER_WAIT_MS = 250;
-
 /** Room that xterm.js keeps for its scroll bar, in CSS pixels; none without lines above the screen. */
 const SCROLL_BAR_PX = 14;
 
@@ -30,9 +28,6 @@ const FRAME_PX = 4;
 const END_SEQUENCE = new Uint8Array([0x18]);
 /** The same, then ESC c: resets everything. */
 const CLEAR = new Uint8Array([0x18, 0x1b, 0x63]);
-
-const FONTS =
-  '"SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
 export interface TerminalHandlers {
   /** Typed or pasted text, or an answer of the terminal. `isBinary`: each code unit is one byte. */
@@ -50,6 +45,7 @@ export class TerminalView {
   readonly terminal: Terminal;
   readonly #fit = new FitAddon();
   readonly #lastScreen: LastScreen;
+  readonly #writer: GraphemeWriter;
   readonly #disposables: IDisposable[] = [];
   #ptySize: WindowSize | undefined;
   #follows = false;
@@ -61,6 +57,9 @@ export class TerminalView {
   /** What the present scale was computed for. */
   #scaledFor = "";
   #isOpen = false;
+  /** What draws is chosen; before, xterm.js draws with the document. */
+  #hasRenderer = false;
+  #rendererIsChosen = false;
   #isTmux = false;
   #fitFrame: number | undefined;
 
@@ -89,7 +88,7 @@ export class TerminalView {
     });
     const term = this.terminal;
     term.loadAddon(this.#fit);
-    term.loadAddon(new UnicodeGraphemesAddon());
+    this.#writer = new GraphemeWriter(term);
     term.loadAddon(new WebLinksAddon(openLink, { hover: hint, leave }));
     term.open(box);
     this.#lastScreen = new LastScreen(term);
@@ -112,15 +111,7 @@ export class TerminalView {
     correctPointer(box, () => this.#scale);
     // A hidden tab does not draw, and what is not drawn cannot be measured.
     document.addEventListener("visibilitychange", () => this.#remeasure());
-    const late = new Promise<void>((resolve) => setTimeout(resolve, RENDERER_WAIT_MS));
-    this.settled = Promise.race([this.#loadWebgl(), late]);
   }
-
-  /**
-   * Resolves once characters have the size that they keep: the two renderers round it differently, and a
-   * shared window is not to be resized twice by each tab that comes.
-   */
-  readonly settled: Promise<void>;
 
   /** The size that fits the page. */
   get ownSize(): WindowSize {
@@ -129,12 +120,12 @@ export class TerminalView {
 
   /** Hands output to xterm.js; `parsed` is called once it is worked through. */
   write(data: Uint8Array, parsed: () => void): void {
-    this.terminal.write(data, parsed);
+    this.#writer.write(data, parsed);
   }
 
   /** Makes ready for a repaint, behind all output written before; `hard`: clears everything. */
   reset(hard: boolean): void {
-    this.terminal.write(hard ? CLEAR : END_SEQUENCE);
+    this.#writer.write(hard ? CLEAR : END_SEQUENCE);
   }
 
   /** Shows what was there last, after the pty has ended: tmux wipes it, a direct command leaves it. */
@@ -154,7 +145,7 @@ export class TerminalView {
 
   /** Shows the session's window or the page's own, behind all output written before. */
   setFollows(follows: boolean): void {
-    this.terminal.write("", () => {
+    this.#writer.write("", () => {
       this.#follows = follows;
       if (!follows && this.#isTmux) this.#ptySize = undefined;
       this.#measure();
@@ -163,7 +154,7 @@ export class TerminalView {
 
   /** Shows a pty of this size, behind all output written before. */
   setPtySize(size: WindowSize): void {
-    this.terminal.write("", () => {
+    this.#writer.write("", () => {
       this.#ptySize = size;
       this.#measure();
     });
@@ -201,7 +192,7 @@ export class TerminalView {
   #measure(): void {
     const foreign = this.#follows ? this.#ptySize : undefined;
     if (!foreign) this.#unscale();
-    const proposed = foreign ? this.#ownFit() : this.#fit.proposeDimensions();
+    const proposed = foreign ? this.#ownFit() : (this.#expectedFit() ?? this.#fit.proposeDimensions());
     if (proposed && Number.isFinite(proposed.cols) && Number.isFinite(proposed.rows)) {
       const size = clampSize(proposed);
       const isNew = size.cols !== this.#ownSize.cols || size.rows !== this.#ownSize.rows;
@@ -231,6 +222,15 @@ export class TerminalView {
     this.#scaledFor = "";
     const { width, height } = this.#drawn();
     if (width > 0 && height > 0) this.#ownCell = { width: width / terminal.cols, height: height / terminal.rows };
+  }
+
+  /**
+   * Until the renderer is loaded, returns the size that will fit then: the two round characters differently, and a
+   * shared window is not to be resized twice by each tab that comes.
+   */
+  #expectedFit(): WindowSize | undefined {
+    const cell = this.#hasRenderer ? undefined : cellOf(this.#fontSize, expectsWebgl());
+    return cell && fitIn(this.box, cell);
   }
 
   /** Returns the size that would fit the page in the user's own font. */
@@ -271,8 +271,13 @@ export class TerminalView {
     box.style.setProperty("--screen-scale", fit.scale === 1 ? "none" : `scale(${fit.scale})`);
   }
 
-  /** Loads the WebGL renderer; the built-in one stays where it cannot run or loses its context. */
-  async #loadWebgl(): Promise<void> {
+  /**
+   * Loads the WebGL renderer, once; the built-in one stays where it cannot run or loses its context. To be called when
+   * something is drawn: it takes longer than the first screen.
+   */
+  async chooseRenderer(): Promise<void> {
+    if (this.#rendererIsChosen) return;
+    this.#rendererIsChosen = true;
     let isWebgl = false;
     try {
       if (await pixelsAgree(this.box)) {
@@ -292,6 +297,8 @@ export class TerminalView {
   }
 
   #showRenderer(isWebgl: boolean): void {
+    this.#hasRenderer = true;
+    rememberRenderer(isWebgl);
     this.box.dataset["renderer"] = isWebgl ? "webgl" : "dom";
     this.#measure();
     this.#remeasure();

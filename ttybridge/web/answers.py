@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -16,16 +16,22 @@ logger = logging.getLogger(__name__)
 _UNSAFE = re.compile(r"[^!-~]")
 
 
-def security_headers(policy: SecurityPolicy) -> dict[str, str]:
-    """Return the headers that every answer carries, errors included."""
+def security_headers(policy: SecurityPolicy, scripts: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers that every answer carries, errors included.
+
+    Args:
+        policy: The options about frames.
+        scripts: Sources that scripts may have beside this server, as hashes of those in the page.
+    """
     ancestors = "'none'"
     if parsed := [parse_origin(text) for text in policy.frame_origins]:
         frames = [f"{origin[0]}://{origin[1]}" for origin in parsed if origin]
         ancestors = " ".join(["'self'", *frames])
+    sources = " ".join(("'self'", *scripts))
     headers = {
         "Content-Security-Policy": (
-            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; "
+            f"default-src 'none'; script-src {sources}; style-src 'self' 'unsafe-inline'; img-src "
+            "'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; "
             f"form-action 'self'; frame-ancestors {ancestors}"
         ),
         "X-Content-Type-Options": "nosniff",

@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 
 from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.web.api import Api
-from ttybridge.web.assets import INDEX, Asset, Page
+from ttybridge.web.assets import Asset, Page
 from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance
 from ttybridge.web.events import Events
@@ -48,11 +48,11 @@ def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) ->
     app.on_response_prepare.append(allow_wasm)  # after the gate, whose header it changes
     bases = tuple(dict.fromkeys(("", base_path)))
     for base in bases:
-        app.router.add_get(f"{base}/", _serve(page.files[INDEX], keep=False))
+        app.router.add_get(f"{base}/", page.serve)
         if base:
             app.router.add_get(base, _to_folder(base))
         for name in page.public:
-            app.router.add_get(f"{base}/{name}", _serve(page.files[name], keep=True))
+            app.router.add_get(f"{base}/{name}", _serve(page.files[name]))
         for path in (f"{base}/tty", f"{base}/tty/"):
             app.router.add_get(path, entrances.events.engine.handle)
             app.router.add_post(path, entrances.events.engine.handle)
@@ -65,9 +65,9 @@ def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) ->
     return app
 
 
-def _serve(asset: Asset, *, keep: bool) -> Handler:
+def _serve(asset: Asset) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        return asset.respond(request, keep=keep)
+        return asset.respond(request, keep=True)
 
     return serve
 

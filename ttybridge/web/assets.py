@@ -1,7 +1,11 @@
 """The built page: found once, kept in memory with its compressed forms."""
 
+import base64
+import functools
+import hashlib
 import json
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,15 @@ ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
 
 INDEX, LOGIN, REPLAY = "index.html", "login.html", "replay.html"
 """The page, what is shown instead without a credential, and the page that plays recordings."""
+
+FIRST = "first.html"
+"""The page with its script inside, for browsers that have no copy of it."""
+
+COPY_COOKIE = "ttybridge-page"
+"""Cookie that names the script of which a browser has a copy (static/src/kept.ts)."""
+
+_SCRIPT = re.compile(rb'<script(?: type="module")?>(.*?)</script>', re.DOTALL)
+_SCRIPT_NAME = re.compile(rb'<meta name="ttybridge-script" content="\./([^"]+)"')
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html",
           ".svg": "image/svg+xml", ".txt": "text/plain", ".json": "application/json",
@@ -59,7 +72,7 @@ class Asset:
         return response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page:
     """The built page."""
 
@@ -69,7 +82,27 @@ class Page:
     @property
     def public(self) -> frozenset[str]:
         """Names of the files whose name has a hash: they hold no secret and never change."""
-        return frozenset(self.files) - {INDEX, LOGIN, REPLAY}
+        return frozenset(self.files) - {INDEX, FIRST, LOGIN, REPLAY}
+
+    @property
+    def scripts_inside(self) -> tuple[str, ...]:
+        """Sources for `script-src` that let the scripts run that stand in the page itself."""
+        pages = (self.files[name].forms["identity"] for name in (INDEX, FIRST))
+        digests = {
+            hashlib.sha256(text).digest() for page in pages for text in _SCRIPT.findall(page)
+        }
+        return tuple(sorted(f"'sha256-{base64.b64encode(one).decode()}'" for one in digests))
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer with the page: with its script inside, unless the browser has a copy of that."""
+        copy = request.cookies.get(COPY_COOKIE, "").removeprefix("./")
+        name = INDEX if copy and copy == self._script else FIRST
+        return self.files[name].respond(request, keep=False)
+
+    @functools.cached_property
+    def _script(self) -> str:
+        found = _SCRIPT_NAME.search(self.files[INDEX].forms["identity"])
+        return found[1].decode() if found else ""
 
     @property
     def login(self) -> bytes:
@@ -103,7 +136,7 @@ def load_page(folder: Path | None = None) -> Page:
             f"The page is not built, or not whole ({error}).",
             hint="In a checkout, `make setup` builds it; a wheel contains it: install it again.",
         ) from error
-    missing = {INDEX, LOGIN, REPLAY} - files.keys()
+    missing = {INDEX, FIRST, LOGIN, REPLAY} - files.keys()
     if missing:
         raise PageNotBuilt(
             f"The page lacks {' and '.join(sorted(missing))}.", hint="`make setup` builds it."

@@ -31,6 +31,7 @@ PIECE_BYTES = 256 * 1024
 RUNS_WASM: web.ResponseKey[bool] = web.ResponseKey("runs_wasm", bool)
 """Marks the answer whose page may compile WebAssembly: the player's terminal is written in it."""
 
+_SCRIPTS = re.compile(r"script-src [^;]*")
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -128,7 +129,7 @@ async def allow_wasm(_request: web.BaseRequest, response: web.StreamResponse) ->
     """Widen the policy of the replay page; a signal `on_response_prepare`, after the gate's."""
     if response.get(RUNS_WASM):
         policy = response.headers["Content-Security-Policy"]
-        wider = policy.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
+        wider = _SCRIPTS.sub("script-src 'self' 'wasm-unsafe-eval'", policy)
         response.headers["Content-Security-Policy"] = wider
 
 

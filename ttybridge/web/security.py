@@ -6,7 +6,7 @@ turns a request into `RequestFacts` and a decision into an answer.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from aiohttp import web
@@ -58,6 +58,7 @@ class Gate:
         clock: Seconds since 1970.
         on_logout: Called with the session id after a logout, to end its live connections.
         page: The HTML of the page, for frames that a link was made for.
+        scripts: Sources for `script-src` of the scripts in the page.
 
     Attributes:
         note: Takes events for the audit log.
@@ -72,12 +73,13 @@ class Gate:
         clock: Callable[[], float] = time.time,
         on_logout: Callable[[str], Awaitable[None]] | None = None,
         page: bytes = b"",
+        scripts: Sequence[str] = (),
     ) -> None:
         self._policy = policy
         self._credentials = credentials
         self._clock = clock
         self._on_logout = on_logout
-        self._headers = security_headers(policy)
+        self._headers = security_headers(policy, scripts)
         self._cookie_name = f"ttybridge-{policy.port}"  # browsers share cookies between ports
         self._page = page
         framed = bool(policy.frame_origins)

@@ -94,6 +94,7 @@ async def serve(
         page.login,
         on_logout=on_logout,
         page=page.files[INDEX].forms["identity"],
+        scripts=page.scripts_inside,
     )
     gate.note = note
     engine = Engine(
