@@ -1,12 +1,17 @@
 """What the terminal draws with, the links in it, and characters of several parts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 
 from tests.conftest import RunningBridge, StartBridge, wait_until
 from tests.page.conftest import NewContext, NewTab
 from tests.page.tab import Tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import WebSocket
 
 pytestmark = pytest.mark.browser
 
@@ -76,7 +81,11 @@ def test_a_tab_comes_with_its_final_size(
     def keep(frame: str | bytes) -> None:
         sent.append(frame)
 
-    tab.page.on("websocket", lambda socket: socket.on("framesent", keep))
+    def watch(socket: "WebSocket") -> None:
+        keep(unquote(socket.url))  # the first hello is in it
+        socket.on("framesent", keep)
+
+    tab.page.on("websocket", watch)
     tab.open(start_bridge().link)
     assert tab.renderer() == "webgl"
     tab.run("echo sent-$((40+2))")
