@@ -61,7 +61,11 @@ export class Connection {
     /** Opened while the page was loading, its `hello` sent; for the first try. */
     private early?: EarlySocket,
   ) {
-    if (location.hostname !== "localhost") addEventListener("offline", () => this.#wait(""));
+    if (location.hostname !== "localhost") {
+      addEventListener("offline", () => {
+        if (this.#transport) this.#wait("");
+      });
+    }
     addEventListener("online", this.#hurry);
     addEventListener("pageshow", this.#hurry);
     document.addEventListener("visibilitychange", this.#hurry);
@@ -133,13 +137,13 @@ export class Connection {
     // Not a goodbye: a try that is given up may have brought us back already, unknown to us.
     this.#drop(false);
     this.handlers.state({ kind: "opening", isFirst: !this.#wasJoined });
-    const isFirstPolling = this.#pollingOnly || this.early?.hasFailed === true;
-    const early = isFirstPolling ? undefined : this.early;
+    const { early } = this;
     this.early = undefined;
+    const isPollingOnly = this.#pollingOnly;
     this.#pollingOnly = false;
     this.#joinTimer = window.setTimeout(() => this.#timedOut(), JOIN_TIMEOUT_MS);
     this.#lifeTimer = window.setTimeout(() => this.#timedOut(), CONNECT_TIMEOUT_MS);
-    if (isFirstPolling) this.#openPolling();
+    if (isPollingOnly) this.#openPolling();
     else this.#openWebSocket(early);
   }
 

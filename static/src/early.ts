@@ -18,8 +18,6 @@ export interface EarlySocket {
   readonly hello: Hello;
   /** What it has said since. */
   readonly messages: Packet[];
-  /** It could not be opened. */
-  hasFailed: boolean;
 }
 
 declare global {
@@ -54,10 +52,7 @@ export function openEarly(box: HTMLElement): EarlySocket | undefined {
   address.search = String(query);
   const socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
-  const early: EarlySocket = { socket, hello, messages: [], hasFailed: false };
+  const early: EarlySocket = { socket, hello, messages: [] };
   socket.onmessage = ({ data }) => early.messages.push(data as Packet);
-  socket.onclose = () => {
-    early.hasFailed = early.messages.length === 0;
-  };
   return early;
 }
