@@ -4,6 +4,7 @@
  * Holds the protocol's state and knows neither the terminal nor the document: both are handlers.
  */
 
+import { ackEvery, ackWait } from "./acks.ts";
 import { Connection, type LinkState } from "./connection.ts";
 import type { EarlySocket } from "./early.ts";
 import { InputQueue, MAX_KEPT } from "./input.ts";
@@ -31,15 +32,7 @@ import {
   type RoleChange,
   type WindowSize,
 } from "./protocol.ts";
-import { ACK_EVERY_BYTES, OutputStream, WATCHING_ACK_BYTES } from "./stream.ts";
-
-/** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
-const IDLE_ACK_MS = 40;
-/** The same while polling, where it is a request of its own unless it goes with keys; the server waits for 500 at most. */
-const POLLING_ACK_MS = 300;
-
-/** The same for who only watches, as in `WATCHING_ACK_BYTES`. */
-const WATCHING_ACK_MS = 200;
+import { OutputStream } from "./stream.ts";
 
 export interface SessionHandlers {
   /** Hands output to the terminal; `parsed` is to be called when the terminal has worked through it. */
@@ -316,17 +309,15 @@ export class Session {
 
   #take(role: Role): void {
     this.#role = role;
-    this.#output.ackEvery = role === "viewer" ? WATCHING_ACK_BYTES : ACK_EVERY_BYTES;
-  }
-
-  get #ackWait(): number {
-    if (this.#connection.isPolling) return POLLING_ACK_MS;
-    return this.#role === "viewer" ? WATCHING_ACK_MS : IDLE_ACK_MS;
+    this.#output.ackEvery = ackEvery(role);
   }
 
   #acknowledge(): void {
     if (this.#output.ackIsDue) this.#flush();
-    else this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), this.#ackWait);
+    else {
+      const wait = ackWait(this.#role, this.#connection.isPolling);
+      this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
+    }
   }
 
   #acknowledgeLate(): void {

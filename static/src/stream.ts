@@ -6,11 +6,7 @@
  * bounds what waits inside the terminal. Pure: no clock, no socket.
  */
 
-/** Bytes parsed since the last acknowledgement that make one due; the protocol wants one every 64 KiB. */
-export const ACK_EVERY_BYTES = 16 * 1024;
-
-/** The same for who only watches: two hundred viewers would send the bridge thousands a second. */
-export const WATCHING_ACK_BYTES = 48 * 1024;
+import { ACK_EVERY_BYTES } from "./acks.ts";
 
 /** Says until where the stream is parsed once the terminal has worked through a chunk. */
 export interface Mark {

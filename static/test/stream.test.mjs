@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACK_EVERY_BYTES, OutputStream, WATCHING_ACK_BYTES } from "../src/stream.ts";
+import { ACK_EVERY_BYTES, WATCHING_ACK_BYTES } from "../src/acks.ts";
+import { OutputStream } from "../src/stream.ts";
 import { random } from "./random.mjs";
 
 const bytes = (...values) => Uint8Array.from(values);
