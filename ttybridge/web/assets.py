@@ -93,7 +93,7 @@ class Page:
         }
         return tuple(sorted(f"'sha256-{base64.b64encode(one).decode()}'" for one in digests))
 
-    async def serve(self, request: web.Request) -> web.Response:
+    async def serve(self, request: "web.Request") -> "web.Response":
         """Answer with the page: with its script inside, unless the browser has a copy of that."""
         copy = request.cookies.get(COPY_COOKIE, "").removeprefix("./")
         name = INDEX if copy and copy == self._script else FIRST
