@@ -17,6 +17,9 @@ DEADLINE_S = 20.0
 ACK_BYTES = 32 * 1024
 """Output after which a page acknowledges: twice as often as docs/protocol.md asks for."""
 
+ACK_S = 0.04
+"""Time after which it acknowledges less than that, in seconds."""
+
 
 class Served(Protocol):
     """Where a bridge serves: `RunningBridge` of tests/conftest.py."""
@@ -240,6 +243,7 @@ class PageClient(SocketIo):
         self.acks = True
         self.inack = 0
         self._acked = 0
+        self._acking: asyncio.Task[None] | None = None
         self._seq = 0
 
     @classmethod
@@ -278,6 +282,15 @@ class PageClient(SocketIo):
         """Tell another window size."""
         await self.emit("size", cols, rows)
 
+    async def _acknowledge_soon(self) -> None:
+        await asyncio.sleep(ACK_S)
+        await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        if self.acks and self.offset > self._acked and not self.closed.is_set():
+            self._acked = self.offset
+            await self.emit("ack", self.offset)
+
     async def on_event(self, name: str, args: list[Any]) -> None:
         """Take in an event; output must follow what came before without gap or repeat."""
         match name:
@@ -287,8 +300,9 @@ class PageClient(SocketIo):
                 self.offset += len(data)
                 self._got(data)
                 if self.acks and self.offset - self._acked >= ACK_BYTES:
-                    self._acked = self.offset
-                    await self.emit("ack", self.offset)
+                    await self._acknowledge()
+                elif self.acks and (self._acking is None or self._acking.done()):
+                    self._acking = asyncio.create_task(self._acknowledge_soon())
             case "joined":
                 self.joined = args[0]
                 self.offset = self._acked = args[0]["offset"]

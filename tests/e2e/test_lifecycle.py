@@ -29,6 +29,7 @@ from tests.e2e.hostile import (
 )
 from ttybridge.bridge import Bridge, Listener
 from ttybridge.config import Config
+from ttybridge.core.pace import START_BYTES
 
 ROUNDS = 20
 """How often the bridge starts and stops in one process."""
@@ -344,8 +345,7 @@ async def test_waiting_costs_next_to_nothing(start_bridge: StartBridge, tmp_path
         stalled = await PageClient.join(sessions[1], paused)
         stalled.acks = False
         await stalled.type("\r")
-        window = stalled.joined["window"]
-        await eventually(lambda: stalled.received >= window, "the window is used up")
+        await eventually(lambda: stalled.received >= START_BYTES, "the window is used up")
         typing = await PageClient.join(sessions[2], full)
         await typing.until_shown(b"ready")
         for _ in range(64):
@@ -357,7 +357,7 @@ async def test_waiting_costs_next_to_nothing(start_bridge: StartBridge, tmp_path
         shares = [(b - a) / IDLE_S for a, b in zip(before, after, strict=True)]
         print(f"idle, paused, full: {shares}")  # noqa: T201  (shown with -s)
         assert max(shares) < IDLE_SHARE, f"idle, paused command, full pty: {shares}"
-        assert stalled.received <= window + 1
+        assert stalled.received <= 2 * START_BYTES
         for client in (*clients, stalled, typing):
             await client.cut()
 

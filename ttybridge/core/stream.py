@@ -52,8 +52,8 @@ PATIENCE_S = 1.5
 """How long one client may hold up the others, in seconds: they notice less than 2 s."""
 
 ACK_BYTES = 64 * 1024
-"""Bytes after which a client acknowledges at the latest (docs/protocol.md): less than that may
-stay without acknowledgement for ever, so nothing waits for the rest."""
+"""Bytes after which a client acknowledges at once (docs/protocol.md): nothing waits for the rest,
+which comes later."""
 
 CANCEL = b"\x18"
 """CAN: ends an escape sequence that was cut (ECMA-48)."""
@@ -270,8 +270,8 @@ class Stream:
             data, cursor.prelude = cursor.prelude, b""
             return Chunk(cursor.sent - len(data), data)
         if cursor.lost:
-            if cursor.acks and cursor.sent - cursor.acked >= ACK_BYTES:
-                return None
+            if cursor.acks and cursor.sent - cursor.acked >= min(ACK_BYTES, cursor.window // 2):
+                return None  # it does not read, and would be behind again
             return self._reset(cursor)
         pace, room = cursor.pace, cursor.credit
         if pace is not None:

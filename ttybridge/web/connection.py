@@ -266,13 +266,19 @@ class Connection:
             return None
         return line
 
-    async def drained(self) -> None:
-        """Wait until the transport has taken what was queued; one more batch may be under way."""
+    async def drained(self) -> bool:
+        """Wait until the transport has taken what was queued; one more batch may be under way.
+
+        Returns:
+            Whether it has; the connection may have ended before.
+        """
         socket = self._eio.sockets.get(self.sid)
-        if socket is not None:
-            await socket.queue.join()
+        if socket is None:
+            return False
+        await socket.queue.join()
         if self._line is not None and self._line.is_full:
             await self._line.drained()
+        return True
 
     def refuse(self) -> None:
         """Cut the line when the answer that says why has gone out."""

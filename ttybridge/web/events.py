@@ -321,7 +321,8 @@ class Events:
             # A polling client may be between two requests: what it has not fetched when the
             # connection ends is lost.
             connection.send(protocol.DISCONNECT)
-            await connection.drained()
+            if not await connection.drained():
+                return  # lost before the end went out: its place is kept
             self._clients.pop(sid, None)
             # When the last client of a direct command has left, the bridge ends, and cuts every
             # line: this one must have carried everything by then.
