@@ -256,6 +256,16 @@ class Audience:
             self._joining -= 1
             self.let_go()
 
+    async def know_size(self) -> WindowSize:
+        """Return the size: the one that tmux has told of, or what it answers.
+
+        Raises:
+            TtyBridgeError: tmux does not run.
+        """
+        if self._watch is not None and self.size is not None:
+            return self.size
+        return await self.measure()
+
     async def measure(self) -> WindowSize:
         """Ask tmux for the size.
 

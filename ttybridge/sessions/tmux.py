@@ -134,7 +134,7 @@ class TmuxTerminals:
         if self._exclusive or not self._is_anybody_live():
             await self._make_sure_it_exists(place.size)
         if follows:
-            place = replace(place, size=await self._audience.measure())
+            place = replace(place, size=await self._audience.know_size())
         terminal = await self._reach(
             lambda terminal_type: self._clients.attach(client_id, place, terminal_type), place
         )
