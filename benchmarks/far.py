@@ -70,6 +70,7 @@ class FarLine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # the transports that were aborted close their sockets
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -87,17 +88,28 @@ class FarLine:
     ) -> None:
         passage = Passage(time.monotonic())
         self.passages.append(passage)
+        # A cancelled one ends here, too: a server's callback would complain of it.
+        try:
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await self._carry(browser, to_browser, passage)
+        finally:
+            to_browser.transport.abort()
+
+    async def _carry(
+        self, browser: asyncio.StreamReader, to_browser: asyncio.StreamWriter, passage: Passage
+    ) -> None:
         bridge, to_bridge = await asyncio.open_connection("127.0.0.1", self._to)
         tasks = [
             asyncio.create_task(self._up(browser, to_bridge, passage)),
             asyncio.create_task(self._down(bridge, to_browser, passage)),
         ]
-        # A cancelled one ends here, too: a server's callback would complain of it.
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait(tasks)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        to_browser.transport.abort()
-        to_bridge.transport.abort()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            to_bridge.transport.abort()
 
     async def _up(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: Passage

@@ -495,7 +495,7 @@ async def test_a_program_that_is_not_there_is_named(start: Start) -> None:
 
 
 async def test_a_program_that_cannot_run_is_an_error_and_leaves_nothing(
-    start: Start, tmp_path: Path
+    start: Start, tmp_path: Path, no_children_ended: Callable[[], bool]
 ) -> None:
     program = tmp_path / "broken"
     program.write_bytes(b"\x7fELF and nothing")
@@ -506,7 +506,9 @@ async def test_a_program_that_cannot_run_is_an_error_and_leaves_nothing(
     assert no_children_ended()
 
 
-async def test_a_missing_working_directory_is_an_error_and_leaves_nothing(start: Start) -> None:
+async def test_a_missing_working_directory_is_an_error_and_leaves_nothing(
+    start: Start, no_children_ended: Callable[[], bool]
+) -> None:
     parent = os.getpid()
     for _ in range(3):
         with pytest.raises(TerminalError, match=r"(?i)directory"):
@@ -526,7 +528,10 @@ async def test_a_missing_working_directory_is_an_error_and_leaves_nothing(start:
     ids=["NUL in an argument", "= in a name", "NUL in a value", "argument too long"],
 )
 async def test_what_no_program_can_be_given_is_an_error_and_leaves_nothing(
-    start: Start, argv: list[str], environment: dict[bytes, bytes]
+    start: Start,
+    argv: list[str],
+    environment: dict[bytes, bytes],
+    no_children_ended: Callable[[], bool],
 ) -> None:
     parent = os.getpid()
     with pytest.raises(TerminalError):
@@ -543,11 +548,18 @@ async def test_what_no_program_can_be_given_is_an_error_and_leaves_nothing(
     assert no_children_ended()
 
 
-def no_children_ended() -> bool:
-    """Tell whether no child of this process waits to be reaped."""
+def ended_children() -> set[int]:
+    """Return the children of this process that wait to be reaped."""
     mine = Path("/proc/self/task").glob("*/children")
     pids = [int(pid) for path in mine for pid in path.read_text().split()]
-    return all(state_of(pid) != "Z" for pid in pids)
+    return {pid for pid in pids if state_of(pid) == "Z"}
+
+
+@pytest.fixture
+def no_children_ended() -> Callable[[], bool]:
+    """Tell whether no child of this test waits to be reaped; other tests may have left some."""
+    before = ended_children()
+    return lambda: ended_children() <= before
 
 
 async def test_without_descriptors_starting_fails_and_takes_none() -> None:

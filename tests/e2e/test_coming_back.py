@@ -53,7 +53,6 @@ async def test_the_smallest_backlog_and_a_large_window_lose_nothing(
     command = ["sh", "-c", "read go; seq 1 200000; echo that was all; read x"]
     bridge = start_bridge("--backlog", "64K", "--window", "4M", command=command)
     async with await PageClient.join(bridge) as client:
-        client.acks = False
         await client.type("\r")
         await eventually(lambda: client.offset > 300_000, "some output")
         client.cut()

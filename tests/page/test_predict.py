@@ -249,6 +249,7 @@ def test_the_setting_is_kept_and_switches_predictions_off_and_on(
         tab.page.click("#settings-open")
         tab.page.select_option("#prediction-choice", choice)
         tab.page.click("#settings-close")
+        tab.page.wait_for_function("() => document.activeElement?.closest('#terminal')")
         assert is_on(tab) == (choice != "off")
         assert tab.page.evaluate("() => localStorage.getItem('ttybridge.prediction')") == kept
         start_typing(tab)
