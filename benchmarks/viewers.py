@@ -19,7 +19,7 @@ STAMP = re.compile(rb"\[S(\d{6}) (\d{10,20})\]")
 STAMP_BYTES = 40
 """More than the longest stamp has."""
 
-ACK_BYTES, ACK_S = 48 * 1024, 0.2
+ACK_BYTES, ACK_S = 48 * 1024, 0.04
 """Output, or time, after which a viewer acknowledges, as in the page (static/src/session.ts)."""
 
 

@@ -10,7 +10,6 @@ export const WATCHING_ACK_BYTES = 48 * 1024;
 
 /** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
 const IDLE_MS = 40;
-const WATCHING_MS = 200;
 /** While polling, it is a request of its own unless it goes with keys; the server waits for 500 at most. */
 const POLLING_MS = 300;
 
@@ -20,7 +19,6 @@ export function ackEvery(role: Role): number {
 }
 
 /** Returns how long less than that may wait, in milliseconds. */
-export function ackWait(role: Role, isPolling: boolean): number {
-  if (isPolling) return POLLING_MS;
-  return role === "viewer" ? WATCHING_MS : IDLE_MS;
+export function ackWait(isPolling: boolean): number {
+  return isPolling ? POLLING_MS : IDLE_MS;
 }

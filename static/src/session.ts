@@ -315,7 +315,7 @@ export class Session {
   #acknowledge(): void {
     if (this.#output.ackIsDue) this.#flush();
     else {
-      const wait = ackWait(this.#role, this.#connection.isPolling);
+      const wait = ackWait(this.#connection.isPolling);
       this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
     }
   }

@@ -115,6 +115,11 @@ class Broadcast:
         return set(self._seats)
 
     @property
+    def viewers(self) -> int:
+        """How many watch."""
+        return len(self._seats)
+
+    @property
     def start(self) -> int:
         """Offset of the first byte that is kept."""
         return self._log.start

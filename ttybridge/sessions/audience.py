@@ -29,7 +29,7 @@ WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
 
-FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.0001, 0.08
+FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.000125, 0.05
 """Least time between two small flushes: so much for each viewer, and so much at most, in seconds.
 A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
 next, and five frames of a browser are no delay for who only watches."""
@@ -182,14 +182,14 @@ class SharedTerminal(Terminal):
         self._pty.signal(signal.SIGCONT)
 
     def _flush(self) -> None:
-        weight = self._part_bytes * len(self.stream.cursors)
+        weight = self._part_bytes * self._broadcast.viewers
         super()._flush()
         rest_s = min(weight / CROWD_BYTES_S, REST_MOST_S)
         if rest_s > self._flush_s() / 2:
             self._rest(rest_s)
 
     def _flush_s(self) -> float:
-        return max(FLUSH_S, min(FLUSH_MOST_S, FLUSH_FOR_EACH_S * len(self.stream.cursors)))
+        return max(FLUSH_S, min(FLUSH_MOST_S, FLUSH_FOR_EACH_S * self._broadcast.viewers))
 
     def _translate(self, data: bytes) -> bytes:
         return self._marks.feed(data)
