@@ -71,11 +71,13 @@ export class Prediction {
   }
 
   #decide(): void {
-    const isOn = this.#switch.isOn && this.#mayType;
-    if (isOn && !this.#echo) {
+    const isWanted = this.#switch.isOn && this.#mayType;
+    if (isWanted && !this.#echo) {
       if (!this.#isLoading) void this.#load();
       return;
     }
+    // Which output answers a key can be told when the round trip is known.
+    const isOn = isWanted && this.#lastMs !== undefined;
     if (isOn !== this.#isOn) this.drop();
     this.#isOn = isOn;
     this.box.dataset["prediction"] = isOn ? "on" : "off";

@@ -99,6 +99,11 @@ def seen(tab: Tab) -> dict[str, Any]:
     return dict(tab.page.evaluate("() => window.seen"))
 
 
+def has_no_guesses(tab: Tab) -> bool:
+    """Tell whether nothing that is guessed is shown."""
+    return guesses(tab) == ""
+
+
 def is_seen(tab: Tab, count: int) -> bool:
     """Tell whether so many keys have been seen."""
     noted = seen(tab)
@@ -208,12 +213,15 @@ def test_what_the_program_draws_instead_is_shown_and_nothing_else_remains(
         "sys.stdout.flush()\n"
         "sys.stdin.read()"
     )
-    tab = new_tab()
-    open_far_away(start_bridge, new_cable, tab, "python3", "-u", "-c", script, choice="on")
-    type_slowly(tab, "abcdefghijklmnop")
-    tab.wait_for(r"^\$ abcdefghij\?{6}$")
-    wait_until(lambda: guesses(tab) == "", "what was wrong is gone")
-    assert "k" in seen(tab)["text"], "a wrong guess was shown: this tests something"
+    for _ in range(3):  # on a busy machine, the browser may draw no frame while it is shown
+        tab = new_tab()
+        open_far_away(start_bridge, new_cable, tab, "python3", "-u", "-c", script, choice="on")
+        type_slowly(tab, "abcdefghijklmnop")
+        tab.wait_for(r"^\$ abcdefghij\?{6}$")
+        wait_until(partial(has_no_guesses, tab), "what was wrong is gone")
+        if "k" in seen(tab)["text"]:
+            return
+    pytest.fail("no wrong guess was ever shown, so this tests nothing")
 
 
 def test_what_was_guessed_is_gone_when_the_connection_is_lost(
@@ -224,6 +232,7 @@ def test_what_was_guessed_is_gone_when_the_connection_is_lost(
     tab = new_tab()
     tab.page.add_init_script("localStorage.setItem('ttybridge.prediction', 'on')")
     tab.open(cable.link(bridge.link)).wait_for(r"\$")
+    wait_until(lambda: is_on(tab), "the round trip is known")
     watch(tab)
     type_slowly(tab, "echo abcd")
     wait_until(lambda: seen(tab)["marked"] > 0, "guesses are shown")

@@ -25,7 +25,7 @@ from ttybridge.core.access import Credentials
 from ttybridge.model import Role
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, WebSocket
 
 PYTHON = ROOT / ".venv-apps/bin/python"
 
@@ -190,13 +190,33 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 def run_the_cell(page: "Page", address: str, app: App) -> None:
     """Open the notebook with Jupyter's own token, run its cell, and see what the kernel says."""
     sockets: list[str] = []
-    page.on("websocket", lambda ws: sockets.append(ws.url))
+    asked: list[bytes] = []
+
+    def note_request(payload: str | bytes) -> None:
+        data = payload.encode() if isinstance(payload, str) else payload
+        if b"execute_request" in data:
+            asked.append(data)
+
+    def note_socket(opened: "WebSocket") -> None:
+        sockets.append(opened.url)
+        opened.on("framesent", note_request)
+
+    page.on("websocket", note_socket)
     page.goto(f"{address}proxy/{app.port}/doc/tree/demo.ipynb?token={JUPYTERS_TOKEN}")
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    # The key is pressed with the cell in focus: JupyterLab moves it while it restores its windows.
-    page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text="the kernel says 42").wait_for()
+
+    def has_asked() -> bool:
+        """Press the key until JupyterLab has taken it: while it starts, the cell loses the focus.
+
+        What the kernel is asked for must arrive the first time.
+        """
+        if not asked:
+            page.locator(".jp-CodeCell .cm-content").first.press("Shift+Enter")
+            page.wait_for_timeout(500)
+        return bool(asked)
+
+    wait_until(has_asked, "JupyterLab asks its kernel", START_S)
+    page.locator(".jp-OutputArea-output", has_text="the kernel says 42").first.wait_for()
     start = f"{address.replace('http', 'ws', 1)}proxy/{app.port}/api/kernels/"
     assert any(url.startswith(start) and "/channels" in url for url in sockets), sockets
 
