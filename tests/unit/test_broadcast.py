@@ -125,6 +125,52 @@ def test_a_flood_right_behind_a_key_frame_does_not_make_newcomers_wait_for_anoth
     assert not stage.drain(stage.join())
 
 
+def offers(cursor: Cursor) -> list[Chunk]:
+    """Have a viewer take what it is offered; return the list in which it comes."""
+    taken: list[Chunk] = []
+
+    def offer(chunk: Chunk) -> bool:
+        taken.append(chunk)
+        return True
+
+    cursor.offer = offer
+    return taken
+
+
+def test_whoever_has_all_before_it_is_offered_the_newest_output() -> None:
+    stage = Stage()
+    cursor = stage.join()
+    stage.drain(cursor)
+    taken, at = offers(cursor), stage.stream.end
+    stage.stream.append(b"new")
+    assert taken == [Chunk(at, b"new")]
+    assert stage.stream.take(cursor, 1000) is None
+    assert cursor.sent == at + 3
+    cursor.offer = lambda _chunk: False
+    stage.stream.append(b"newer")
+    assert stage.stream.take(cursor, 1000) == Chunk(at + 3, b"newer")
+
+
+def test_nothing_is_offered_before_a_reset_a_prelude_or_a_size() -> None:
+    stage = Stage()
+    stage.stream.append(b"\x1b[?25l")
+    late = stage.join()
+    taken = offers(late)
+    stage.stream.append(b"it has no place yet")
+    stage.stream.begin_key()
+    stage.stream.settle_key()
+    assert isinstance(stage.stream.take(late, 1000), Reset)
+    assert isinstance(stage.stream.take(late, 1000), Resized)
+    assert late.sent == stage.stream.end
+    stage.stream.append(b"its prelude comes first")
+    assert taken == []
+    assert output(stage.drain(late)).endswith(b"its prelude comes first")
+    stage.stream.resize(WindowSize(cols=SIZE.cols + 1, rows=SIZE.rows))
+    stage.stream.append(b"for another size")
+    assert taken == []
+    assert isinstance(stage.stream.take(late, 1000), Resized)
+
+
 def test_all_get_the_same_bytes_object_for_the_same_offset() -> None:
     stage = Stage()
     cursors = [stage.join() for _ in range(3)]
@@ -448,6 +494,7 @@ class BroadcastMachine(RuleBasedStateMachine):
         self.tmux = Screen()
         self.everything = bytearray()
         self.watching: list[Watching] = []
+        self.offered: list[Chunk] = []
         self.pending = False
         self._say(b"\x1b[?1049h" + SYNC_BEGIN + b"start" + SYNC_END)
         self.reference = self._new()
@@ -459,12 +506,30 @@ class BroadcastMachine(RuleBasedStateMachine):
         chunk = self.stream._log.read(before, self.stream.end - before)
         assert len(self.everything) == before - ORIGIN
         self.everything += chunk
+        assert all(offered.offset == before and offered.data == chunk for offered in self.offered)
+        self.offered.clear()
         self.tmux.feed(data)
 
     def _new(self) -> Watching:
         watching = Watching(self.stage.join())
         self.watching.append(watching)
         return watching
+
+    @rule(data=st.data())
+    def offer(self, data: st.DataObject) -> None:
+        """From now on, what one has room for reaches it at once, past `take`."""
+        one = data.draw(st.sampled_from(self.watching))
+
+        def offered(chunk: Chunk) -> bool:
+            assert not one.cursor.lost
+            assert one.cursor.sent - one.cursor.acked + len(chunk.data) <= one.cursor.window
+            assert chunk.offset == one.next, "a gap, or a repetition"
+            one.screen.feed(chunk.data)
+            one.next = chunk.offset + len(chunk.data)
+            self.offered.append(chunk)
+            return True
+
+        one.cursor.offer = offered
 
     def _take(self, one: Watching, limit: int) -> bool:
         before = one.cursor.sent - one.cursor.acked

@@ -1,7 +1,6 @@
 """Runs tmux commands, on this machine or in a container."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -207,9 +206,8 @@ class TmuxControl:
         stdin_pipe = cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
         try:
             async with asyncio.timeout(self._deadline_s):
-                with contextlib.suppress(RuntimeError):
-                    stdin_pipe.write(stdin)
-                    stdin_pipe.write_eof()
+                stdin_pipe.write(stdin)
+                stdin_pipe.write_eof()
                 await asyncio.shield(command.ended)
         except TimeoutError as error:
             raise TerminalError(

@@ -32,12 +32,12 @@ has done what it is told, or is hung."""
 FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.000125, 0.05
 """Least time between two small flushes: so much for each viewer, and so much at most, in seconds.
 A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
-next, and five frames of a browser are no delay for who only watches."""
+next, and three frames of a browser are no delay for who only watches."""
 
 CROWD_BYTES_S, REST_MOST_S = 400e6, 0.05
 """Output to all viewers together, in bytes a second, above which the client is left unread for a
-moment, and the longest such moment in seconds. tmux leaves frames out then, on purpose: a flood
-for 200 people is 200 MB a second, and nobody reads it."""
+moment, and the longest such moment in seconds. tmux leaves frames out then, on purpose: 200 people
+get 2 MB a second each, and nobody reads more."""
 
 LINGER_S = 30.0
 """How long the shared client is kept without viewers, in seconds: who comes back sees the screen
