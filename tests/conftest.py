@@ -181,6 +181,7 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
     working directory, and is stopped at the end.
     """
     started: list[RunningBridge] = []
+    readers: list[threading.Thread] = []
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     for name in (".bash_profile", ".bashrc"):
@@ -240,7 +241,9 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
                 f"the bridge did not start (status {process.returncode}):\n" + "".join(errors)
             )
         more: list[str] = []
-        threading.Thread(target=more.extend, args=(process.stdout,), daemon=True).start()
+        rest = threading.Thread(target=more.extend, args=(process.stdout,), daemon=True)
+        rest.start()
+        readers.extend((reader, rest))
         bridge = RunningBridge(process, link, errors, more)
         started.append(bridge)
         return bridge
@@ -249,6 +252,9 @@ def start_bridge(tmp_path: Path, tmux: Tmux) -> Iterator[StartBridge]:
     for bridge in started:
         with contextlib.suppress(ProcessLookupError):
             bridge.stop()
+    for reader in readers:
+        reader.join(DEADLINE_S)  # it reads to the end; a stream that is closed before is an error
+    for bridge in started:
         for stream in (bridge.process.stdout, bridge.process.stderr):
             if stream is not None:
                 stream.close()
