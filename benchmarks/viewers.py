@@ -19,8 +19,14 @@ STAMP = re.compile(rb"\[S(\d{6}) (\d{10,20})\]")
 STAMP_BYTES = 40
 """More than the longest stamp has."""
 
-ACK_BYTES, ACK_S = 48 * 1024, 0.04
-"""Output, or time, after which a viewer acknowledges, as in the page (static/src/session.ts)."""
+ACK_BYTES, ACK_S = 16 * 1024, 0.04
+WATCHING_ACK_BYTES, WATCHING_ACK_S = 128 * 1024, 0.1
+EARLY_BYTES = 256 * 1024
+"""Output, or time, after which a viewer acknowledges, at first and when it has had so much, as in
+the page (static/src/acks.ts)."""
+
+LOOK_S = 0.01
+"""How often everybody is asked whether it is time to."""
 
 
 class Viewer:
@@ -39,8 +45,8 @@ class Viewer:
         self.page = page
         self.frames = Frames()
         self.received = self.messages = self.wire = 0
-        self.offset = self.acked = 0
-        self.acked_at = 0.0
+        self.offset = self.acked = self.begun = 0
+        self.waits_since = 0.0
         self.hard = self.soft = 0
         self.events: list[str] = []
         self.is_open = True
@@ -97,18 +103,21 @@ class Viewer:
 
     def ack(self, now: float) -> None:
         """Acknowledge what has come, when it is time to."""
-        if (
-            self.page
-            and self.offset != self.acked
-            and (self.offset - self.acked >= ACK_BYTES or now - self.acked_at >= ACK_S)
-        ):
-            self.acked, self.acked_at = self.offset, now
+        waiting = self.offset - self.acked
+        if not (self.page and waiting):
+            return
+        is_early = self.offset - self.begun < EARLY_BYTES
+        most, wait_s = (ACK_BYTES, ACK_S) if is_early else (WATCHING_ACK_BYTES, WATCHING_ACK_S)
+        if waiting >= most or now - self.waits_since >= wait_s:
+            self.acked = self.offset
             self.send(TEXT, b'42["ack",%d]' % self.offset)
 
     def _output(self, begin: int, end: int, kind: int, now: int) -> None:
         data = self.frames.data
         if not self.page and data[kind] != 0x30:
             return  # title or preferences
+        if self.offset == self.acked:
+            self.waits_since = now / 1e9
         self.received += end - begin
         self.offset += end - begin
         self.has_output = True
@@ -143,13 +152,13 @@ class Viewer:
         elif text.startswith(b"42"):
             name, *args = json.loads(text[2:])
             if name == "reset":
-                self.offset = args[0]["offset"]
+                self.offset = self.acked = self.begun = args[0]["offset"]
                 self.hard += args[0]["hard"]
                 self.soft += not args[0]["hard"]
             elif name == "ping":
                 self.send(TEXT, b'42["pong",%s]' % json.dumps(args[0]).encode())
             elif name == "joined":
-                self.offset = self.acked = args[0]["offset"]
+                self.offset = self.acked = self.begun = args[0]["offset"]
                 self.events.append(name)
             elif name in ("exit", "refused"):
                 self.events.append(text.decode())
@@ -189,10 +198,10 @@ class Crowd:
                 stays = False
             elif not key.data.read():
                 self.selector.unregister(key.fileobj)
-            elif key.data.offset - key.data.acked >= ACK_BYTES:
+            else:
                 key.data.ack(time.monotonic())
         now = time.monotonic()
-        if now - self._all_at >= ACK_S:
+        if now - self._all_at >= LOOK_S:
             self._all_at = now
             for viewer in self.viewers:
                 if viewer.is_open:

@@ -6,19 +6,28 @@ import type { Role } from "./protocol.ts";
 export const ACK_EVERY_BYTES = 16 * 1024;
 
 /** The same for who only watches: two hundred viewers would send the bridge thousands a second. */
-export const WATCHING_ACK_BYTES = 48 * 1024;
+export const WATCHING_ACK_BYTES = 128 * 1024;
+
+/** Output since a viewer's stream began until which it acknowledges like anybody: its window has to grow first. */
+export const EARLY_BYTES = 256 * 1024;
 
 /** How long parsed output may wait for its acknowledgement when no more comes, in milliseconds. */
 const IDLE_MS = 40;
+const WATCHING_MS = 100;
 /** While polling, it is a request of its own unless it goes with keys; the server waits for 500 at most. */
 const POLLING_MS = 300;
 
-/** Returns how many parsed bytes make an acknowledgement due at once. */
-export function ackEvery(role: Role): number {
-  return role === "viewer" ? WATCHING_ACK_BYTES : ACK_EVERY_BYTES;
+/** When output is acknowledged. */
+export interface AckRule {
+  /** So many parsed bytes make it due at once. */
+  readonly bytes: number;
+  /** Less than that may wait so long, in milliseconds. */
+  readonly wait: number;
 }
 
-/** Returns how long less than that may wait, in milliseconds. */
-export function ackWait(isPolling: boolean): number {
-  return isPolling ? POLLING_MS : IDLE_MS;
+/** Returns when output is acknowledged, `taken` bytes after the stream began. */
+export function ackRule(role: Role, isPolling: boolean, taken: number): AckRule {
+  const watches = role === "viewer" && taken >= EARLY_BYTES;
+  const wait = watches ? WATCHING_MS : IDLE_MS;
+  return { bytes: watches ? WATCHING_ACK_BYTES : ACK_EVERY_BYTES, wait: isPolling ? POLLING_MS : wait };
 }

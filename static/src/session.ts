@@ -4,7 +4,7 @@
  * Holds the protocol's state and knows neither the terminal nor the document: both are handlers.
  */
 
-import { ackEvery, ackWait } from "./acks.ts";
+import { type AckRule, ackRule } from "./acks.ts";
 import { Connection, type LinkState } from "./connection.ts";
 import type { EarlySocket } from "./early.ts";
 import { InputQueue, MAX_KEPT } from "./input.ts";
@@ -246,7 +246,7 @@ export class Session {
   #onRole(value: unknown): void {
     const change = parseRole(value);
     if (!change) return;
-    this.#take(change.role);
+    this.#role = change.role;
     if (change.role === "viewer") {
       this.#input.dropWaiting();
       this.handlers.inputLeft(this.#input.unitsLeft);
@@ -264,7 +264,7 @@ export class Session {
     if (!joined) return this.#connection.reopen();
     const hadPlace = this.#joined !== undefined;
     this.#joined = joined;
-    this.#take(joined.role);
+    this.#role = joined.role;
     this.#isLive = true;
     if (hadPlace && joined.resumed) {
       this.#output.resume();
@@ -307,17 +307,14 @@ export class Session {
     }
   }
 
-  #take(role: Role): void {
-    this.#role = role;
-    this.#output.ackEvery = ackEvery(role);
+  get #ackRule(): AckRule {
+    return ackRule(this.#role, this.#connection.isPolling, this.#output.length);
   }
 
   #acknowledge(): void {
-    if (this.#output.ackIsDue) this.#flush();
-    else {
-      const wait = ackWait(this.#connection.isPolling);
-      this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
-    }
+    const { bytes, wait } = this.#ackRule;
+    if (this.#output.ackIsDue(bytes)) this.#flush();
+    else this.#ackTimer ??= window.setTimeout(() => this.#acknowledgeLate(), wait);
   }
 
   #acknowledgeLate(): void {
@@ -367,7 +364,7 @@ export class Session {
   #flush(): void {
     if (!this.#isLive) return;
     const connection = this.#connection;
-    if (connection.isReady && (this.#output.ackIsDue || (this.#ackIsLate && this.#output.ackIsWaiting))) {
+    if (connection.isReady && (this.#output.ackIsDue(this.#ackRule.bytes) || (this.#ackIsLate && this.#output.ackIsWaiting))) {
       this.#ackIsLate = false;
       connection.send("ack", this.#output.takeAck());
     }

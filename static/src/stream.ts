@@ -6,8 +6,6 @@
  * bounds what waits inside the terminal. Pure: no clock, no socket.
  */
 
-import { ACK_EVERY_BYTES } from "./acks.ts";
-
 /** Says until where the stream is parsed once the terminal has worked through a chunk. */
 export interface Mark {
   readonly epoch: number;
@@ -20,9 +18,9 @@ export type Accepted =
   | { readonly kind: "gap"; readonly missing: number };
 
 export class OutputStream {
-  /** Bytes parsed that make an acknowledgement due. */
-  ackEvery = ACK_EVERY_BYTES;
   #epoch = 0;
+  /** Where the stream began. */
+  #start = 0;
   #taken = 0;
   #parsed = 0;
   #acked = 0;
@@ -34,10 +32,15 @@ export class OutputStream {
     return this.#taken;
   }
 
+  /** Bytes taken in since the stream began. */
+  get length(): number {
+    return this.#taken - this.#start;
+  }
+
   /** Starts to count from `offset`: a new stream, or bytes were skipped. Marks given before are void. */
   restart(offset: number): void {
     this.#epoch += 1;
-    this.#taken = this.#parsed = this.#acked = this.#floor = offset;
+    this.#start = this.#taken = this.#parsed = this.#acked = this.#floor = offset;
   }
 
   /** Goes on after a lost connection: what was told to the old one is told again. */
@@ -60,9 +63,9 @@ export class OutputStream {
     if (mark.epoch === this.#epoch && mark.end > this.#parsed) this.#parsed = mark.end;
   }
 
-  /** True when an acknowledgement is due at once. */
-  get ackIsDue(): boolean {
-    return this.ackIsWaiting && this.#parsed - this.#acked >= this.ackEvery;
+  /** Returns true when an acknowledgement is due that `bytes` parsed ones make due. */
+  ackIsDue(bytes: number): boolean {
+    return this.ackIsWaiting && this.#parsed - this.#acked >= bytes;
   }
 
   /** True when something is parsed and not yet acknowledged. */

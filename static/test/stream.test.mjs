@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACK_EVERY_BYTES, WATCHING_ACK_BYTES } from "../src/acks.ts";
+import { ACK_EVERY_BYTES, ackRule, EARLY_BYTES, WATCHING_ACK_BYTES } from "../src/acks.ts";
 import { OutputStream } from "../src/stream.ts";
 import { random } from "./random.mjs";
 
@@ -58,27 +58,38 @@ test("nothing is acknowledged before it is parsed", () => {
   const { mark } = stream.accept(0, new Uint8Array(ACK_EVERY_BYTES));
   assert.equal(stream.ackIsWaiting, false);
   stream.parsed(mark);
-  assert.equal(stream.ackIsDue, true);
+  assert.equal(stream.ackIsDue(ACK_EVERY_BYTES), true);
   assert.equal(stream.takeAck(), ACK_EVERY_BYTES);
   assert.equal(stream.ackIsWaiting, false);
 });
 
-test("who watches acknowledges less often, and within 64 KiB", () => {
+test("who watches acknowledges less often, but not at the beginning, when its window has to grow", () => {
+  const editor = ackRule("editor", false, EARLY_BYTES);
+  assert.deepEqual(ackRule("viewer", false, EARLY_BYTES - 1), editor);
+  assert.equal(editor.bytes, ACK_EVERY_BYTES);
+  const watching = ackRule("viewer", false, EARLY_BYTES);
+  assert.equal(watching.bytes, WATCHING_ACK_BYTES);
+  assert.ok(watching.wait > editor.wait);
+  assert.ok(ackRule("viewer", true, 0).wait > watching.wait);
+});
+
+test("the beginning is counted from the last reset", () => {
   const stream = new OutputStream();
-  stream.ackEvery = WATCHING_ACK_BYTES;
-  stream.parsed(stream.accept(0, new Uint8Array(ACK_EVERY_BYTES)).mark);
-  assert.equal(stream.ackIsDue, false);
-  stream.parsed(stream.accept(ACK_EVERY_BYTES, new Uint8Array(64 * 1024 - ACK_EVERY_BYTES)).mark);
-  assert.equal(stream.ackIsDue, true);
+  stream.accept(0, new Uint8Array(100));
+  assert.equal(stream.length, 100);
+  stream.restart(70);
+  assert.equal(stream.length, 0);
+  stream.accept(70, new Uint8Array(30));
+  assert.equal(stream.length, 30);
 });
 
 test("an acknowledgement is due within 64 KiB and not for a key's echo", () => {
   const stream = new OutputStream();
   stream.parsed(stream.accept(0, new Uint8Array(100)).mark);
   assert.equal(stream.ackIsWaiting, true);
-  assert.equal(stream.ackIsDue, false);
+  assert.equal(stream.ackIsDue(ACK_EVERY_BYTES), false);
   stream.parsed(stream.accept(100, new Uint8Array(64 * 1024 - 100)).mark);
-  assert.equal(stream.ackIsDue, true);
+  assert.equal(stream.ackIsDue(ACK_EVERY_BYTES), true);
 });
 
 test("what was written before a reset does not count after it", () => {

@@ -29,10 +29,13 @@ WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
 
-FLUSH_FOR_EACH_S, FLUSH_MOST_S = 0.000125, 0.05
-"""Least time between two small flushes: so much for each viewer, and so much at most, in seconds.
-A message to 200 viewers costs some 4 ms; what follows the first one of a flood waits for the
-next, and three frames of a browser are no delay for who only watches."""
+FLUSH_SHARE, FLUSH_MOST_S = 0.12, 0.05
+"""Share of the time that small flushes may take, and most time between two of them, in seconds.
+One to 200 viewers takes some 2 ms, on a busy machine more; what follows the first one of a flood
+waits for the next, and three frames of a browser are no delay for who only watches."""
+
+SMOOTHING = 0.2
+"""Weight of the last flush in the time that one takes."""
 
 CROWD_BYTES_S, REST_MOST_S = 400e6, 0.05
 """Output to all viewers together, in bytes a second, above which the client is left unread for a
@@ -79,6 +82,7 @@ class SharedTerminal(Terminal):
         self._suspend = suspend
         self._renewing: asyncio.Task[None] | None = None
         self._marks = Synchronized()
+        self._flush_takes_s = 0.0
         self._broadcast = Broadcast(size, now=loop.time, ask=self._ask, on_empty=on_empty)
         super().__init__(
             spawn,
@@ -182,14 +186,17 @@ class SharedTerminal(Terminal):
         self._pty.signal(signal.SIGCONT)
 
     def _flush(self) -> None:
-        weight = self._part_bytes * self._broadcast.viewers
+        weight, begin = self._part_bytes * self._broadcast.viewers, self._loop.time()
         super()._flush()
+        if weight:
+            took_s = self._loop.time() - begin
+            self._flush_takes_s += SMOOTHING * (took_s - self._flush_takes_s)
         rest_s = min(weight / CROWD_BYTES_S, REST_MOST_S)
-        if rest_s > self._flush_s() / 2:
+        if rest_s > self._flush_s():
             self._rest(rest_s)
 
     def _flush_s(self) -> float:
-        return max(FLUSH_S, min(FLUSH_MOST_S, FLUSH_FOR_EACH_S * self._broadcast.viewers))
+        return max(FLUSH_S, min(FLUSH_MOST_S, self._flush_takes_s / FLUSH_SHARE))
 
     def _translate(self, data: bytes) -> bytes:
         return self._marks.feed(data)

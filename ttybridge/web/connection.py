@@ -262,7 +262,7 @@ class Connection:
         if line is None or not line.is_free:
             return None
         socket = self._eio.sockets.get(self.sid)
-        if socket is None or socket.closed or not socket.upgraded or not socket.queue.is_idle:
+        if socket is None or socket.closed or not socket.upgraded or socket.queue.unfinished:
             return None
         return line
 
