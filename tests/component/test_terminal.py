@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
-from ttybridge.sessions.terminal import FLUSH_BYTES, REST_S, Launch, Terminal
+from ttybridge.sessions.terminal import FLUSH_BYTES, LATE_AFTER_S, REST_S, Launch, Terminal
 
 LAUNCH = Launch(["program"], {}, "/")
 
@@ -19,11 +19,12 @@ class ScriptedPty:
         self.on_output = on_output
         self.is_paused = False
         self.pauses: list[float] = []
-        self.was_unpaused = asyncio.Event()
+        self.was_paused, self.was_unpaused = asyncio.Event(), asyncio.Event()
         self._paused_at = 0.0
 
     def pause(self) -> None:
         self.is_paused = True
+        self.was_paused.set()
         self._paused_at = asyncio.get_running_loop().time()
 
     def unpause(self) -> None:
@@ -86,6 +87,13 @@ def take_all(terminal: Terminal, cursor: Cursor) -> int:
     return size
 
 
+async def paused(pty: ScriptedPty) -> None:
+    async with asyncio.timeout(10):
+        await pty.was_paused.wait()
+    pty.was_paused.clear()
+    assert pty.is_paused
+
+
 async def unpaused(pty: ScriptedPty, times: int) -> None:
     async with asyncio.timeout(10):
         while len(pty.pauses) < times:
@@ -100,7 +108,7 @@ async def test_a_tmux_client_whose_line_is_full_is_left_unread_for_moments() -> 
     for times in (1, 2):
         pty.on_output(b"x" * FLUSH_BYTES)
         assert take_all(terminal, cursor) == 1000
-        assert pty.is_paused
+        await paused(pty)
         await unpaused(pty, times)
         terminal.stream.ack(cursor, cursor.sent)
         while take_all(terminal, cursor):
@@ -120,7 +128,24 @@ async def test_one_that_takes_everything_is_always_read() -> None:
                 terminal.stream.ack(cursor, cursor.sent)
                 await asyncio.sleep(0)
         assert not pty.is_paused
-    assert not pty.pauses
+    assert not pty.was_paused.is_set()
+
+
+async def test_one_whose_line_takes_a_flood_a_moment_later_is_always_read() -> None:
+    terminal, pty = make(shared=False)
+    cursor = subscribe(terminal)
+    for _ in range(3):
+        pty.on_output(b"x" * FLUSH_BYTES)
+        assert terminal.stream.is_late
+        looked = asyncio.Event()
+        while take_all(terminal, cursor):
+            terminal.stream.ack(cursor, cursor.sent)
+        pty.on_output(b"y" * LATE_BYTES)  # what came later is not late yet
+        asyncio.get_running_loop().call_later(2 * LATE_AFTER_S, looked.set)
+        await looked.wait()
+        take_all(terminal, cursor)
+        terminal.stream.ack(cursor, cursor.sent)
+    assert not pty.was_paused.is_set()
 
 
 async def test_what_is_read_of_a_shared_pty_at_once_follows_the_slowest_client() -> None:
@@ -143,6 +168,6 @@ async def test_it_ends_when_it_is_closed_while_it_rests() -> None:
     cursor = subscribe(terminal)
     pty.on_output(b"x" * 40 * 1024)
     take_all(terminal, cursor)
-    assert pty.is_paused
+    await paused(pty)
     await terminal.close()
     assert terminal.ended.done()

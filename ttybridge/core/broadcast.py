@@ -263,6 +263,10 @@ class Broadcast:
         """Say no: who is late is shown the present, and the others are not."""
         return False
 
+    def is_awaited(self, end: int) -> bool:
+        """Say no, too."""
+        return False
+
     def should_pause(self, now: float) -> bool:
         """Say no: no viewer ever holds the client up."""
         return False

@@ -292,11 +292,20 @@ class Stream:
         return None
 
     @property
+    def end(self) -> int:
+        """Offset of the next byte."""
+        return self.log.end
+
+    @property
     def is_late(self) -> bool:
         """Whether somebody waits for output that the line does not take yet."""
         return any(
             self.log.end - c.sent > LATE_BYTES and not (c.lost or c.parked) for c in self.cursors
         )
+
+    def is_awaited(self, end: int) -> bool:
+        """Tell whether somebody waits for output before an offset."""
+        return any(c.sent < end and not (c.lost or c.parked) for c in self.cursors)
 
     def should_pause(self, now: float) -> bool:
         """Tell whether the pty is not to be read now.

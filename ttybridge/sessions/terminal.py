@@ -30,6 +30,10 @@ REST_S = 0.05
 """How long the pty of a tmux client is left unread while its line takes no more, in seconds: half
 of the pause in which tmux looks again whether its client is late (`TTY_BLOCK_INTERVAL`, 3.3a)."""
 
+LATE_AFTER_S = 0.005
+"""How long output has to wait for a client until its line counts as full, in seconds. The first
+window is small, and grows as fast as the line answers."""
+
 NUDGE_S = 0.05
 """How long the window stays one row smaller when a program is made to repaint, in seconds."""
 
@@ -99,6 +103,10 @@ class Output(Protocol):
     room: int
 
     @property
+    def end(self) -> int:
+        """Offset of the next byte."""
+
+    @property
     def cursors(self) -> Collection[Cursor]:
         """Everybody who reads it."""
 
@@ -128,6 +136,9 @@ class Output(Protocol):
     @property
     def is_late(self) -> bool:
         """Whether somebody waits for output that the line does not take yet."""
+
+    def is_awaited(self, end: int) -> bool:
+        """Tell whether somebody waits for output before an offset."""
 
     def should_pause(self, now: float) -> bool:
         """Tell whether the pty is not to be read now."""
@@ -194,6 +205,7 @@ class Terminal:
         self._flushed_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flow_timer: asyncio.TimerHandle | None = None
+        self._late_timer: asyncio.TimerHandle | None = None
         self._tail = b""
         self.has_drawn = False
         self.used_at = self._loop.time()
@@ -282,7 +294,7 @@ class Terminal:
     async def close(self) -> None:
         """End the child and reap it; twice is fine."""
         await self._pty.close()
-        for timer in (self._flush_timer, self._flow_timer):
+        for timer in (self._flush_timer, self._flow_timer, self._late_timer):
             if timer is not None:
                 timer.cancel()
         if not self.ended.done():
@@ -322,7 +334,15 @@ class Terminal:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self.stream.append(data)
         self.update_flow()
-        if not self._shared and self.stream.is_late:
+        if not self._shared and self._late_timer is None and self.stream.is_late:
+            self._late_timer = self._loop.call_later(
+                LATE_AFTER_S, self._rest_if_late, self.stream.end
+            )
+
+    def _rest_if_late(self, end: int) -> None:
+        """Leave the pty unread where what waited a moment ago, up to an offset, still does."""
+        self._late_timer = None
+        if self.stream.is_awaited(end):
             self._rest(REST_S)
 
     def _rest(self, seconds: float) -> None:
