@@ -1,11 +1,22 @@
 """A pty with its stream: what happens to it while a client's line takes no more."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Mapping, Sequence
+
+import pytest
 
 from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
-from ttybridge.sessions.terminal import FLUSH_BYTES, LATE_AFTER_S, REST_S, Launch, Terminal
+from ttybridge.sessions.terminal import (
+    ANSWER_S,
+    FLUSH_BYTES,
+    LATE_AFTER_S,
+    REST_S,
+    SCREEN_BYTES,
+    Launch,
+    Terminal,
+)
 
 LAUNCH = Launch(["program"], {}, "/")
 
@@ -20,6 +31,8 @@ class ScriptedPty:
         self.is_paused = False
         self.pauses: list[float] = []
         self.was_paused, self.was_unpaused = asyncio.Event(), asyncio.Event()
+        self.signals: list[int] = []
+        self.was_signalled = asyncio.Event()
         self._paused_at = 0.0
 
     def pause(self) -> None:
@@ -40,7 +53,8 @@ class ScriptedPty:
         pass
 
     def signal(self, number: int) -> None:
-        pass
+        self.signals.append(number)
+        self.was_signalled.set()
 
     async def close(self) -> None:
         pass
@@ -101,6 +115,13 @@ async def unpaused(pty: ScriptedPty, times: int) -> None:
             await pty.was_unpaused.wait()
 
 
+async def passed(seconds: float) -> None:
+    """Let all timers run that were set before, and are due by then."""
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, passed.set)
+    await passed.wait()
+
+
 async def test_a_tmux_client_whose_line_is_full_is_left_unread_for_moments() -> None:
     terminal, pty = make(shared=False)
     cursor = subscribe(terminal)
@@ -115,6 +136,32 @@ async def test_a_tmux_client_whose_line_is_full_is_left_unread_for_moments() -> 
             terminal.stream.ack(cursor, cursor.sent)
         assert not pty.is_paused
     assert all(REST_S * 0.9 <= pause < 1 for pause in pty.pauses)
+
+
+async def test_after_a_key_of_a_late_tmux_client_it_repaints_once() -> None:
+    terminal, pty = make(shared=False)
+    cursor = subscribe(terminal)
+    pty.on_output(b"x" * FLUSH_BYTES)
+    await paused(pty)
+    terminal.write(b"\x03")
+    terminal.write(b"\x03")
+    async with asyncio.timeout(10):
+        await pty.was_signalled.wait()
+    assert not pty.is_paused
+    terminal.stream.unsubscribe(cursor)
+    terminal.write(b"x")
+    await passed(2 * ANSWER_S)
+    assert pty.signals == [signal.SIGWINCH]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_key_alone_makes_nothing_repaint(shared: bool) -> None:
+    terminal, pty = make(shared=shared)
+    subscribe(terminal)
+    pty.on_output(b"x" * (FLUSH_BYTES if shared else SCREEN_BYTES))
+    terminal.write(b"\x03")
+    await passed(2 * ANSWER_S)
+    assert not pty.signals
 
 
 async def test_one_that_takes_everything_is_always_read() -> None:
@@ -137,12 +184,10 @@ async def test_one_whose_line_takes_a_flood_a_moment_later_is_always_read() -> N
     for _ in range(3):
         pty.on_output(b"x" * FLUSH_BYTES)
         assert terminal.stream.is_late
-        looked = asyncio.Event()
         while take_all(terminal, cursor):
             terminal.stream.ack(cursor, cursor.sent)
         pty.on_output(b"y" * LATE_BYTES)  # what came later is not late yet
-        asyncio.get_running_loop().call_later(2 * LATE_AFTER_S, looked.set)
-        await looked.wait()
+        await passed(2 * LATE_AFTER_S)
         take_all(terminal, cursor)
         terminal.stream.ack(cursor, cursor.sent)
     assert not pty.was_paused.is_set()

@@ -34,6 +34,15 @@ LATE_AFTER_S = 0.005
 """How long output has to wait for a client until its line counts as full, in seconds. The first
 window is small, and grows as fast as the line answers."""
 
+ANSWER_S = 0.015
+"""How long after input a tmux client repaints that tmux takes for late, in seconds. By itself tmux
+shows it a screen every 100 ms, so the prompt after Ctrl-C would come after 50 ms on average; a
+program has answered long before."""
+
+LATE_FOR_S, SCREEN_BYTES = 0.3, 1024
+"""tmux takes a client for late that was left unread, until output stops: until no screen has come
+for so long, in seconds, where a screen is at least so many bytes at once."""
+
 NUDGE_S = 0.05
 """How long the window stays one row smaller when a program is made to repaint, in seconds."""
 
@@ -206,6 +215,8 @@ class Terminal:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flow_timer: asyncio.TimerHandle | None = None
         self._late_timer: asyncio.TimerHandle | None = None
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._late_at = float("-inf")
         self._tail = b""
         self.has_drawn = False
         self.used_at = self._loop.time()
@@ -248,6 +259,8 @@ class Terminal:
         self.used_at = self._loop.time()
         self.accepted_bytes += len(data)
         self._pty.write(data)
+        if self._answer_timer is None and self.used_at - self._late_at < LATE_FOR_S:
+            self._answer_timer = self._loop.call_later(ANSWER_S, self._show_answer)
 
     def resize(self, size: WindowSize) -> None:
         """Set the window size."""
@@ -294,7 +307,8 @@ class Terminal:
     async def close(self) -> None:
         """End the child and reap it; twice is fine."""
         await self._pty.close()
-        for timer in (self._flush_timer, self._flow_timer, self._late_timer):
+        timers = self._flush_timer, self._flow_timer, self._late_timer, self._answer_timer
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
         if not self.ended.done():
@@ -329,6 +343,8 @@ class Terminal:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._part_bytes = [], 0
         self._flushed_at = self._loop.time()
+        if len(data) >= SCREEN_BYTES and self._flushed_at - self._late_at < LATE_FOR_S:
+            self._late_at = self._flushed_at
         data = self._translate(data)
         self.has_drawn = self.has_drawn or b"\x1b" in data
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
@@ -343,7 +359,15 @@ class Terminal:
         """Leave the pty unread where what waited a moment ago, up to an offset, still does."""
         self._late_timer = None
         if self.stream.is_awaited(end):
+            self._late_at = self._loop.time()
             self._rest(REST_S)
+
+    def _show_answer(self) -> None:
+        """Have what has come of the last input shown now."""
+        self._answer_timer, self._late_at = None, float("-inf")
+        if not self.ended.done():
+            self._pty.unpause()
+            self.repaint()
 
     def _rest(self, seconds: float) -> None:
         """Leave the pty unread for a moment: tmux leaves frames out then, on purpose.
