@@ -208,6 +208,18 @@ async def test_what_is_read_of_a_shared_pty_at_once_follows_the_slowest_client()
     assert not pty.is_paused
 
 
+async def test_a_shared_pty_is_paused_before_much_more_waits_than_there_is_room_for() -> None:
+    terminal, pty = make(shared=True)
+    cursor = subscribe(terminal)
+    pty.on_output(b"x")
+    take_all(terminal, cursor)
+    total = 0
+    while not pty.is_paused:
+        pty.on_output(b"x" * 4096)
+        total += 4096
+    assert cursor.high <= total <= cursor.high + 2 * 4096
+
+
 async def test_it_ends_when_it_is_closed_while_it_rests() -> None:
     terminal, pty = make(shared=False)
     cursor = subscribe(terminal)

@@ -321,7 +321,7 @@ class Terminal:
         self._parts.append(data)
         self._part_bytes += len(data)
         wait = self._flushed_at + self._flush_s() - self._loop.time()
-        if wait <= 0 or self._part_bytes >= FLUSH_BYTES:
+        if wait <= 0 or self._part_bytes >= min(FLUSH_BYTES, self.stream.room):
             self._flush()
         elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(wait, self._flush)
