@@ -12,13 +12,23 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import DEADLINE_S, ROOT, Tmux, clean_environment, wait_until
+from tests.conftest import (
+    DEADLINE_S,
+    ROOT,
+    RunningBridge,
+    StartBridge,
+    Tmux,
+    clean_environment,
+    wait_until,
+)
 from tests.e2e.ssh import Ssh
+from tests.e2e.ssh_machine import Machine, User, ordinary, why_not
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 
@@ -45,6 +55,72 @@ def ssh(tmp_path: Path) -> Ssh:
     folder = tmp_path / "client"
     folder.mkdir()
     return Ssh(folder)
+
+
+WITH_TERMINALS = "gid=5,mode=620"
+"""Options of devpts, as distributions mount it."""
+
+
+@pytest.fixture(scope="session")
+def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where no `Machine` can be made."""
+    reason = why_not(tmp_path_factory.mktemp("machine"))
+    if reason:
+        pytest.skip(reason)
+
+
+@dataclass
+class Ordinary:
+    """A bridge of an ordinary user."""
+
+    bridge: RunningBridge
+    home: Path
+    ssh: Ssh
+
+    def run(self, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        return self.ssh.run(self.bridge, *words, stdin=stdin)
+
+
+StartOrdinary = Callable[..., Ordinary]
+
+
+@pytest.fixture
+def start_ordinary(
+    mounts: None, start_bridge: StartBridge, short_path: Path, ssh: Ssh
+) -> Iterator[StartOrdinary]:
+    """Start a bridge as an ordinary user: `start_ordinary(terminals=…, user=…, environment=…)`.
+
+    At the end, its log must have no warning that only sshd's authors understand.
+    """
+    started: list[RunningBridge] = []
+
+    def start(
+        *options: str,
+        terminals: str = WITH_TERMINALS,
+        user: User | None = None,
+        environment: dict[bytes, bytes] | None = None,
+        change: Callable[[Machine], object] = lambda machine: None,
+    ) -> Ordinary:
+        machine, home = ordinary(short_path, terminals, user)
+        change(machine)
+        env = {"HOME": str(home), "SHELL": "/bin/bash"}
+        env |= {"XDG_RUNTIME_DIR": "", "TMPDIR": str(short_path)}
+        if environment is not None:
+            environment |= {n.encode(): v.encode() for n, v in env.items()}
+        bridge = start_bridge(
+            *ssh.options,
+            *options,
+            prefix=machine.prefix(),
+            env=env,
+            environment=environment,
+            cwd=home,
+        )
+        started.append(bridge)
+        return Ordinary(bridge, home, ssh)
+
+    yield start
+    for bridge in started:
+        assert "daemon: sshd: " not in bridge.log
 
 
 class NodeClient:

@@ -141,7 +141,7 @@ def ordinary(folder: Path, terminals: str, user: User | None = None) -> tuple[Ma
         user: The account; one with its home in the folder when none is given.
     """
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     user = user or User(home=str(home))
     for path in (folder, home):
         os.chown(path, user.uid, user.gid)

@@ -25,9 +25,9 @@ from tests.conftest import (
     clean_environment,
     wait_until,
 )
-from tests.e2e.conftest import StartOnPty
+from tests.e2e.conftest import WITH_TERMINALS, StartOnPty, StartOrdinary
 from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, ssh_address
-from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary, why_not
+from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary
 from tests.e2e.test_environment import nasty_variables
 from tests.e2e.test_ssh_life import listener
 from ttybridge.client.control import Control
@@ -36,10 +36,10 @@ from ttybridge.config_reach import DEFAULT_SSH_PORT, PORT_TRIES
 from ttybridge.ssh.account import find_sftp_server
 from ttybridge.ssh_checks import ssh_checks
 
-pytestmark = needs_ssh
+pytestmark = [*needs_ssh, pytest.mark.usefixtures("mounts")]
 
-WITH_TERMINALS, WITHOUT_TERMINALS = "gid=5,mode=620", ""
-"""Options of devpts: as distributions mount it, and as some containers do."""
+WITHOUT_TERMINALS = ""
+"""Options of devpts, as some containers mount it."""
 
 NO_TERMINAL = (
     "SSH logins with a terminal are dropped here: /dev/pts does not give terminals to the group "
@@ -52,67 +52,6 @@ OF_THE_LOGIN = {
     *(b"TERM", b"SSH_CLIENT", b"SSH_CONNECTION"),
 }
 """What describes a terminal or a login, or is the shell's own."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    reason = why_not(tmp_path_factory.mktemp("machine"))
-    if reason:
-        pytest.skip(reason)
-
-
-@dataclass
-class Ordinary:
-    """A bridge of an ordinary user."""
-
-    bridge: RunningBridge
-    home: Path
-    ssh: Ssh
-
-    def run(self, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-        return self.ssh.run(self.bridge, *words, stdin=stdin)
-
-
-StartOrdinary = Callable[..., Ordinary]
-
-
-@pytest.fixture
-def start_ordinary(
-    start_bridge: StartBridge, short_path: Path, ssh: Ssh
-) -> Iterator[StartOrdinary]:
-    """Start a bridge as an ordinary user: `start_ordinary(terminals=…, user=…, environment=…)`.
-
-    At the end, its log must have no warning that only sshd's authors understand.
-    """
-    started: list[RunningBridge] = []
-
-    def start(
-        *options: str,
-        terminals: str = WITH_TERMINALS,
-        user: User | None = None,
-        environment: dict[bytes, bytes] | None = None,
-        change: Callable[[Machine], object] = lambda machine: None,
-    ) -> Ordinary:
-        machine, home = ordinary(short_path, terminals, user)
-        change(machine)
-        env = {"HOME": str(home), "SHELL": "/bin/bash"}
-        env |= {"XDG_RUNTIME_DIR": "", "TMPDIR": str(short_path)}
-        if environment is not None:
-            environment |= {n.encode(): v.encode() for n, v in env.items()}
-        bridge = start_bridge(
-            *ssh.options,
-            *options,
-            prefix=machine.prefix(),
-            env=env,
-            environment=environment,
-            cwd=home,
-        )
-        started.append(bridge)
-        return Ordinary(bridge, home, ssh)
-
-    yield start
-    for bridge in started:
-        assert "daemon: sshd: " not in bridge.log
 
 
 def entries(data: bytes) -> dict[bytes, bytes]:
