@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT, RunningBridge, StartBridge, Tmux, clean_environment, wait_until
 from tests.e2e.conftest import StartNode, StartOnPty
-from tests.e2e.ssh import Ssh, needs_ssh
+from tests.e2e.ssh import SSHD, Ssh, needs_ssh
 
 pytestmark = needs_ssh
 
@@ -60,8 +60,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def is_open(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+def is_open(port: int, address: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port)):
         return True
     return False
 
@@ -98,6 +98,32 @@ def test_it_is_ready_when_the_banner_says_so(start_bridge: StartBridge, ssh: Ssh
         bridge = start_bridge(*ssh.options)
         assert is_open(ssh_port(bridge))
         bridge.stop()
+
+
+def test_only_this_machine_reaches_it_unless_told(start_bridge: StartBridge, ssh: Ssh) -> None:
+    other = "127.0.0.2"  # an address as good as one of the network
+    bridge = start_bridge(*ssh.options)
+    assert is_open(ssh_port(bridge))
+    assert not is_open(ssh_port(bridge), other)
+    bridge = start_bridge(*ssh.options, "--ssh-host", "0.0.0.0")
+    there = ssh.run(bridge, "-o", f"HostName={other}", "bridge", "echo $SSH_CONNECTION")
+    assert there.stdout.split()[2:] == [other.encode(), str(ssh_port(bridge)).encode()]
+
+
+def test_a_port_that_somebody_takes_before_sshd_does_is_replaced(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path
+) -> None:
+    sshd, taken = tmp_path / "sshd", tmp_path / "taken"
+    # sshd takes no port 0: one is found for it, and somebody else may be faster.
+    sshd.write_text(
+        f'#!/bin/sh\nif [ "$1" = -D ] && [ ! -e {taken} ]; then\n: > {taken}\n'
+        "echo 'Bind to port 1 on 127.0.0.1 failed: Address already in use.' >&2\n"
+        f"echo 'Cannot bind any address.' >&2\nexit 255\nfi\nexec {SSHD} \"$@\"\n"
+    )
+    sshd.chmod(0o755)
+    bridge = start_bridge(*ssh.options, "--sshd", str(sshd))
+    assert taken.exists()
+    assert ssh.run(bridge, "bridge", "echo in").stdout == b"in\n"
 
 
 def test_sshd_is_back_soon_after_it_was_killed_and_nobody_else_notices(

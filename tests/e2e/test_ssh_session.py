@@ -1,15 +1,18 @@
 """SSH lands in the shared session, with the bridge's environment; sharing rules hold for it."""
 
 import os
+import re
 import stat
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunningBridge, StartBridge, Tmux, clean_environment, wait_until
 from tests.e2e.conftest import OnPty, StartOnPty, pane_size, program
-from tests.e2e.ssh import Key, Ssh, needs_ssh, run
+from tests.e2e.ssh import Key, Ssh, make_key, needs_ssh, run, ssh_address
 from tests.e2e.test_environment import (
     DROPPED,
     SET_PER_PANE,
@@ -435,6 +438,72 @@ def test_keys_come_from_files_too_and_without_any_it_does_not_start(
     for way in ("--authorized-keys", "--ssh-key", "--github-user"):
         assert way in text
     assert "Traceback" not in text
+
+
+def test_keys_come_from_several_of_each_source(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path
+) -> None:
+    ways = ("file-1", "file-2", "option-1", "option-2", "github-1", "github-2")
+    keys = {way: make_key(tmp_path, way) for way in ways}
+
+    class Github(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = keys[self.path[1:].removesuffix(".keys")].public.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for way in ("file-1", "file-2"):
+        (tmp_path / f"{way}.keys").write_text(keys[way].public + "\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Github) as github:
+        thread = threading.Thread(target=github.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            bridge = start_bridge(
+                *("--ssh", "--ssh-port", "0"),
+                # As they stand in the working directory.
+                *("--authorized-keys", "file-1.keys", "--authorized-keys", "./file-2.keys"),
+                *("--ssh-key", keys["option-1"].public, "--ssh-key", keys["option-2"].public),
+                *("--github-user", "github-1", "--github-user", "github-2:read-only"),
+                *("--github-url", f"http://127.0.0.1:{github.server_address[1]}"),
+                cwd=tmp_path,
+            )
+        finally:
+            github.shutdown()
+            thread.join()
+    done = {way: ssh.run(bridge, "bridge", "echo in", key=key) for way, key in keys.items()}
+    assert b"may watch the session" in done.pop("github-2").stderr
+    assert {way: each.stdout for way, each in done.items()} == dict.fromkeys(done, b"in\n")
+
+
+def test_what_the_banner_says_is_enough_to_log_in(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path
+) -> None:
+    bridge = start_bridge(*ssh.options)
+    port, user, _ = ssh_address(bridge)
+    (block,) = re.findall(r"^  Host ttybridge\n(?:    .+\n)+", bridge.log, re.MULTILINE)
+    (alias,) = re.findall(r"HostKeyAlias (\S+)", block)
+    (command,) = re.findall(r"^  ssh (-p .+)$", bridge.log, re.MULTILINE)
+    scanned = run(["ssh-keyscan", "-p", str(port), "127.0.0.1"]).stdout.decode().splitlines()
+    (key,) = (line.partition(" ")[2] for line in scanned if not line.startswith("#"))
+    file = tmp_path / "key.pub"
+    file.write_text(key)
+    fingerprint = run(["ssh-keygen", "-lf", str(file)]).stdout.decode().split()[1]
+    assert re.search(rf"Host key:\s+ED25519\s+{re.escape(fingerprint)}$", bridge.log, re.MULTILINE)
+    known, config = tmp_path / "known", tmp_path / "config"
+    known.write_text(f"{alias} {key}\n[127.0.0.1]:{port} {key}\n")
+    config.write_text(
+        f"{block}\nHost *\nIdentityFile {ssh.owner.file}\nIdentitiesOnly yes\nIdentityAgent none\n"
+        f"UserKnownHostsFile {known}\nGlobalKnownHostsFile /dev/null\n"
+        "StrictHostKeyChecking yes\nBatchMode yes\n"
+    )
+    for words in (["ttybridge"], command.split()):
+        done = run(["ssh", "-F", str(config), *words, "id -un"])
+        assert done.stdout.decode() == f"{user}\n", done.stderr
 
 
 def test_nothing_stays_between_sshd_and_a_command(start_bridge: StartBridge, ssh: Ssh) -> None:

@@ -221,6 +221,25 @@ def test_what_is_switched_off_is_refused(
     assert asked.stdout == b"2\n", "an agent answered"
 
 
+SWITCHES = ("--no-ssh-forwarding", "--no-ssh-agent", "--no-ssh-sftp")
+
+
+@pytest.mark.parametrize("off", SWITCHES)
+def test_each_is_switched_off_alone(
+    start_bridge: StartBridge, ssh: Ssh, agent: str, echo_server: int, off: str
+) -> None:
+    bridge = start_bridge(*ssh.options, off)
+    there = ssh.run(bridge, "-W", f"127.0.0.1:{echo_server}", "bridge", stdin=b"x")
+    asked = run(with_agent(ssh.command(bridge, "-A", "bridge", "ssh-add -l"), agent))
+    sftp = run(["sftp", *ssh.config(bridge), "-b", "-", "bridge"], stdin=b"pwd\n")
+    works = (
+        there.stdout == b"X",
+        ssh.owner.fingerprint.encode() in asked.stdout,
+        sftp.returncode == 0,
+    )
+    assert dict(zip(SWITCHES, works, strict=True)) == {name: name != off for name in SWITCHES}
+
+
 def with_agent(command: list[str], agent: str) -> list[str]:
     """Have an ssh command use an agent."""
     config = Path(command[2])
