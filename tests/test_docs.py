@@ -135,3 +135,13 @@ def _version() -> str:
     found = re.search(r'__version__ = "([^"]+)"', text)
     assert found
     return found[1]
+
+
+def test_nothing_says_to_take_any_host_key() -> None:
+    folders = ("ttybridge", "docs", "examples", "scripts", "benchmarks", "tests", "static/src")
+    kinds = {".py", ".sh", ".md", ".ts", ".ipynb", ".toml"}
+    found = [p for name in folders for p in (ROOT / name).rglob("*") if p.suffix in kinds]
+    assert len(found) > 100
+    for path in [*(p for p in found if "node_modules" not in p.parts), ROOT / "README.md"]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"StrictHostKeyChecking[\s=:\"',]+(no|off)\b", text), path

@@ -179,10 +179,11 @@ async def test_ssh_logins_get_what_has_changed(tmux: Tmux, home: Path, ssh: Ssh)
         config = replace(Config(cwd=home), ssh=True, ssh_port=0, ssh_key=(key,))
         folder = stack.enter_context(private_folder(bases(environment)))
         sshd = await stack.enter_async_context(companion(config, hub, environment, folder))
+        ssh.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key.line}\n")
         login = [
             *("ssh", "-F", "/dev/null", "-p", str(sshd.port), "-i", str(ssh.owner.file)),
             *("-o", "BatchMode=yes", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR"),
-            *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+            *("-o", f"UserKnownHostsFile={ssh.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
             f"{sshd.user}@127.0.0.1",
         ]
 
