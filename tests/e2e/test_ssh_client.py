@@ -28,6 +28,9 @@ from tests.conftest import (
     StartBridge,
     clean_environment,
 )
+from tests.e2e.conftest import StartOnPty
+from tests.e2e.ssh_machine import Machine, User
+from tests.e2e.test_ssh_tools import BOOTSTRAP, free_port, through_socks
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("ssh") is None, reason="the OpenSSH client is not installed"),
@@ -252,6 +255,66 @@ def test_scp_and_rsync_work_through_the_written_config(
         done = client.program("rsync", "-e", shell, str(tmp_path / "sent"), target)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "by-rsync").read_bytes() == data
+
+
+def test_an_editor_and_other_tools_work_through_the_written_config(
+    bridge: RunningBridge, client: Client, tmp_path: Path, short_path: Path
+) -> None:
+    client.write_config(bridge.link)
+    proxy, control = free_port(), short_path / "control"
+    options = ["-F", str(client.ssh_config)]
+    words = ["-T", "-M", "-S", str(control), "-D", f"127.0.0.1:{proxy}", "box", "bash"]
+    editor = subprocess.Popen(
+        ["ssh", *options, *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=client.environment(),
+    )  # fmt: skip
+    with ending(editor):
+        assert editor.stdin is not None
+        assert editor.stdout is not None
+        editor.stdin.write(BOOTSTRAP.encode())
+        editor.stdin.flush()
+        found = re.search(rb"listeningOn==(\d+)==", editor.stdout.readline())
+        assert found
+        try:
+            assert through_socks(proxy, int(found[1])) == b"missing"
+        finally:
+            os.kill(int((tmp_path / "home/.editor-server/pid").read_text()), signal.SIGTERM)
+        beside = client.program("ssh", *options, "-S", str(control), "box", "exit 9")
+        assert beside.returncode == 9
+    orders = f'put "{client.ssh_config}" {tmp_path}/by-sftp\n'.encode()
+    done = client.program("sftp", "-q", *options, "-b", "-", "box", stdin=orders)
+    assert done.returncode == 0, done.stderr
+    old = ["scp", "-q", "-O", *options, str(client.ssh_config), f"box:{tmp_path}/by-scp"]
+    done = client.program(*old)
+    assert done.returncode == 0, done.stderr
+    for name in ("by-sftp", "by-scp"):
+        assert (tmp_path / name).read_bytes() == client.ssh_config.read_bytes()
+
+
+@pytest.mark.usefixtures("mounts")
+def test_the_name_is_enough_once_the_config_is_written(
+    bridge: RunningBridge,
+    client: Client,
+    tmp_path: Path,
+    short_path: Path,
+    start_on_pty: StartOnPty,
+) -> None:
+    client.write_config(bridge.link)
+    (tmp_path / "sent").write_bytes(b"sent\n")
+    # OpenSSH's programs find the home, and so the configuration, by the account.
+    account = User("root", 0, 0, str(client.home), "/bin/bash")
+    here = Machine(short_path).accounts(account).prefix()
+    assert client.program(*here, "ssh", "box", "exit 7").returncode == 7
+    for words in (
+        ["scp", "-q", str(tmp_path / "sent"), f"box:{tmp_path}/by-scp"],
+        ["rsync", str(tmp_path / "sent"), f"box:{tmp_path}/by-rsync"],
+    ):
+        if shutil.which(words[0]):
+            done = client.program(*here, *words)
+            assert done.returncode == 0, done.stderr
+            assert Path(words[-1].removeprefix("box:")).read_bytes() == b"sent\n"
+    terminal = start_on_pty([*here, "ssh", "box"], env=client.environment(TERM="xterm-256color"))
+    terminal.wait_for_text("[0] 0:")
 
 
 def test_the_written_config_does_not_run_code_of_the_working_directory(
