@@ -1,16 +1,26 @@
 """SSH lands in the shared session, with the bridge's environment; sharing rules hold for it."""
 
+import contextlib
 import os
 import re
 import stat
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningBridge, StartBridge, Tmux, clean_environment, wait_until
+from tests.conftest import (
+    ROOT,
+    RunningBridge,
+    StartBridge,
+    Tmux,
+    clean_environment,
+    wait_until,
+)
 from tests.e2e.conftest import OnPty, StartOnPty, pane_size, program
 from tests.e2e.ssh import Key, Ssh, make_key, needs_ssh, run, ssh_address
 from tests.e2e.test_environment import (
@@ -332,13 +342,15 @@ def test_what_a_watcher_types_is_dropped_and_said_in_the_log(
     owner.wait_for_text("mark-48")
 
 
+PLANTED = {
+    "PLANTED": "planted-environment-secret",
+    "TTYBRIDGE_TOKEN": "planted-token-0123456789abcdef",
+    "TTYBRIDGE_HOST_KEY_SECRET": "planted-host-key-secret-0123456789",
+}
+
+
 def planted(home: Path) -> dict[bytes, bytes]:
-    return snapshot(
-        home,
-        PLANTED="planted-environment-secret",
-        TTYBRIDGE_TOKEN="planted-token-0123456789abcdef",
-        TTYBRIDGE_HOST_KEY_SECRET="planted-host-key-secret-0123456789",
-    )
+    return snapshot(home, **PLANTED)
 
 
 def processes() -> dict[int, bytes]:
@@ -389,6 +401,54 @@ def test_no_secret_is_in_an_argument_a_log_or_a_file_that_others_read(
     assert bridge.stop() == 0
     assert "planted-" not in bridge.log
     assert list(short_path.glob("ttybridge-*")) == []
+
+
+@contextlib.contextmanager
+def watched_arguments() -> Iterator[set[bytes]]:
+    """Yield the command lines of all processes, looked at all the time by a thread."""
+    found: set[bytes] = set()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            found.update(processes().values())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_no_secret_is_in_an_argument_even_for_a_moment(
+    start_bridge: StartBridge, ssh: Ssh, home: Path, tmp_path: Path, start_on_pty: StartOnPty
+) -> None:
+    web_client = [sys.executable, "-m", "ttybridge", "ssh"]
+    web_env = CLIENT | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with watched_arguments() as found:
+        bridge = start_bridge(*ssh.options, environment=planted(home))
+        web_env["TTYBRIDGE_TOKEN"] = PLANTED["TTYBRIDGE_TOKEN"]
+        terminal = start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT)
+        terminal.wait_for_text("[0] 0:")
+        terminal.type(b"\x02c")
+        terminal.wait_for_text("1:bash*")
+        for _ in range(3):
+            assert b"planted-env" in ssh.run(bridge, "bridge", "env").stdout
+        sftp = run(["sftp", *ssh.config(bridge), "-b", "-", "bridge"], stdin=b"ls\n")
+        assert sftp.returncode == 0
+        for role, key in (("stranger", ssh.stranger), ("viewer", ssh.viewer)):
+            assert ssh.run(bridge, "bridge", "env", key=key).stdout == b"", role
+        done = subprocess.run(
+            [*web_client, bridge.address, "env"], env=web_env, capture_output=True, timeout=60
+        )
+        assert b"planted-env" in done.stdout, done.stderr
+        assert bridge.stop() == 0
+    assert [line for line in found if b"login.py" in line], "nobody has looked"
+    secrets = [value.encode() for value in PLANTED.values()]
+    assert [line for line in found if any(secret in line for secret in secrets)] == []
+    assert "planted-" not in bridge.log
 
 
 def test_the_host_key_of_a_secret_is_the_same_on_every_machine(
