@@ -194,6 +194,22 @@ def test_a_missing_key_is_400(start_bridge: StartBridge, ssh: Ssh) -> None:
     assert "missing pubkey" in text
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("\n", "missing pubkey"), ("ssh-ed25519 AAAA me@box\n", "unusable public key")],
+)
+def test_a_key_file_that_is_empty_or_damaged_is_400(
+    start_bridge: StartBridge, ssh: Ssh, tmp_path: Path, text: str, said: str
+) -> None:
+    colab = Colab(tmp_path / "colab", start_bridge(*ssh.options), ssh.owner)
+    # Without --identity it sends what is in its user's own file, as it is.
+    (colab.home / ".ssh").mkdir()
+    (colab.home / ".ssh/id_ed25519.pub").write_text(text)
+    done = colab.run(str(COLAB), "ssh", "-s", "loc", "--proxy-mode")
+    assert done.returncode == 1
+    assert said in " ".join((done.stdout + done.stderr).decode().split())
+
+
 def test_from_another_site_it_is_403(start_bridge: StartBridge, ssh: Ssh, tmp_path: Path) -> None:
     # The command sends the address that it was given as its Origin. A proxy in front that the
     # bridge was not told of passes on another Host.
