@@ -87,6 +87,20 @@ def test_what_an_ssh_login_opens_in_the_session_has_it_too(
         terminal.wait_for_text(f"{number + 1}:bash*")
 
 
+def test_a_login_leaves_the_environment_of_the_session_as_it_is(
+    start_bridge: StartBridge, ssh: Ssh, tmux: Tmux, start_on_pty: StartOnPty
+) -> None:
+    bridge = start_bridge(*ssh.options, env={"DISPLAY": ":77"})
+    start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT).wait_for_text("[0] 0:")
+    # Variables that tmux takes over from each client that attaches, if it may (update-environment).
+    for name in ("DISPLAY", "SSH_AUTH_SOCK", "SSH_CONNECTION"):
+        tmux("set-environment", "-t", "=0", name, "set by hand")
+    before = tmux("show-environment", "-t", "=0")
+    assert before.count("=set by hand") == 3
+    start_on_pty(ssh.command(bridge, "bridge"), env=CLIENT).wait_for_text("[0] 0:")
+    assert tmux("show-environment", "-t", "=0") == before
+
+
 def test_nvidia_smi_works_over_ssh(
     start_bridge: StartBridge, ssh: Ssh, home: Path, start_on_pty: StartOnPty
 ) -> None:
