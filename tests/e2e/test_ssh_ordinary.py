@@ -1,6 +1,7 @@
 """SSH for an ordinary user, end to end: what root gets, they get."""
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -14,7 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEADLINE_S, ROOT, clean_environment, wait_until
-from tests.e2e.conftest import Ordinary, StartOnPty, StartOrdinary
+from tests.e2e.conftest import (
+    NodeClient,
+    OnPty,
+    Ordinary,
+    StartNode,
+    StartOnPty,
+    StartOrdinary,
+)
 from tests.e2e.ssh import needs_ssh, run
 from tests.e2e.ssh_machine import NAME, Machine
 from tests.e2e.test_environment import SET_PER_PANE, fake_nvidia_smi, snapshot
@@ -131,6 +139,74 @@ def test_an_editor_starts_its_server_and_reaches_it(
         assert through_socks(proxy, int(port[1])) == b"/usr/local/nvidia/lib:/usr/lib64-nvidia"
     finally:
         os.kill(int((found.home / ".editor-server/pid").read_text()), signal.SIGTERM)
+
+
+def test_a_page_and_two_logins_share_and_each_leaves_and_comes_back(
+    start_ordinary: StartOrdinary,
+    short_path: Path,
+    start_node: StartNode,
+    start_on_pty: StartOnPty,
+) -> None:
+    def prepare(_machine: Machine) -> None:
+        # A client smaller than the window sees the part of it where the cursor is.
+        (short_path / "home/.bash_profile").write_text("PS1=:\n")
+
+    found = start_ordinary(change=prepare)
+    command = found.ssh.command(found.bridge, "bridge")
+
+    def join(kind: int) -> OnPty | NodeClient:
+        if kind == 0:
+            page = start_node("page.mjs")
+            page.ask("open", address=f"http://{found.bridge.host}", token=found.bridge.token)
+            return page
+        return start_on_pty(command, env=CLIENT, cols=70 + 10 * kind, rows=20 + kind)
+
+    def type_and_see(who: int, word: str) -> None:
+        text = f"echo {word}-$((6*7))\r"
+        typing = everybody[who]
+        if isinstance(typing, NodeClient):
+            typing.ask("emit", event="in", args=[next(numbers), text])
+        else:
+            typing.type(text.encode())
+        for watching in everybody:
+            watching.wait_for_text(f"{word}-42")
+
+    numbers = itertools.count(1)  # of the page's messages
+    everybody = [join(kind) for kind in range(3)]
+    for each in everybody:
+        each.wait_for_text("[0] 0:")
+    for who in range(3):
+        type_and_see(who, f"from{who}")
+    for who in range(3):
+        leaving = everybody[who]
+        if isinstance(leaving, NodeClient):
+            leaving.ask("close")
+            numbers = itertools.count(1)
+        else:
+            leaving.process.kill()
+        everybody[who] = join(who)
+        everybody[who].wait_for_text("[0] 0:")
+        for typing in range(3):
+            type_and_see(typing, f"again{who}{typing}")
+
+
+@pytest.mark.parametrize(
+    ("who", "more", "said"),
+    [
+        ("stranger", [], "keys tried: ED25519 SHA256:"),
+        ("owner", ["-o", "PubkeyAuthentication=no"], "no key that counts was offered"),
+        ("owner", ["-o", "PreferredAuthentications=password"], "no key that counts was offered"),
+    ],
+    ids=["wrong key", "no key", "password"],
+)
+def test_who_has_no_right_key_is_refused_and_the_log_says_so(
+    start_ordinary: StartOrdinary, who: str, more: list[str], said: str
+) -> None:
+    found = start_ordinary()
+    done = found.ssh.run(found.bridge, *more, "bridge", "echo in", key=getattr(found.ssh, who))
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert b"Permission denied (publickey)" in done.stderr
+    wait_until(lambda: said in found.bridge.log, "the refusal in the log")
 
 
 def test_sshd_is_back_soon_after_it_was_killed(
