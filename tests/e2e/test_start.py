@@ -1,6 +1,6 @@
 """What is imported when: the command starts fast because most of it stays on the disk.
 
-How long it takes stands in no test; `python -m benchmarks.startup` measures it.
+How long it takes stands in no test; `make bench ARGS="--only start"` measures it.
 """
 
 import http.server

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from benchmarks.far import FarLine
 from tests.conftest import RunningBridge, StartBridge, wait_until
 from tests.page.conftest import NewContext, NewTab
+from tests.page.far import FarLine
 from tests.page.network import ReverseProxy
 from tests.page.tab import Tab
 
