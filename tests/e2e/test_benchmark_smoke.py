@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import late, slow
+from benchmarks import calls, late, slow
 from benchmarks.servers import Ttybridge
 from benchmarks.ttyd import find_ttyd
 from tests.conftest import ROOT
@@ -46,6 +46,12 @@ def test_viewers_are_measured_for_every_server() -> None:
     clients = [run["cost"]["clients"]["count"] for run in numbers["fanOut"]]
     assert clients[0] < 5
     assert clients[1:] in ([], [5])
+
+
+def test_calls_are_those_of_the_work_alone() -> None:
+    counts = calls.per_unit(ROOT, calls.type_keys, (5, 25))
+    assert counts["pty._write_some"] == 1000  # once for each key
+    assert counts["tmux.__init__"] == 0  # and nothing of the start
 
 
 @pytest.mark.node
