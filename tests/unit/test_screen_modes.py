@@ -3,10 +3,19 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ttybridge.core import screen_modes
 from ttybridge.core.screen_modes import ScreenModes
+
+PARTS = [
+    *(b"\x1b[%d;%dm" % pen for pen in ((1, 31), (0, 4), (38, 5))),
+    *(b"\x1b", b"[", b"]", b"(", b"0", b"B", b"?", b"25", b";", b"h", b"l", b"m", b"r", b" q"),
+    *(b"\x1b[?1049h", b"\x1b[?25l", b"\x1b[2;9r", b"\x1b[4 q", b"\x1b=", b"\x1b>", b"\x1b(0"),
+    *(b"\x1b[K", b"\x1b[2J", b"\x1bc", b"\x1b[m", b"\x1b\\", b"\x1b]2;a title\x07", b"\x07", b"c"),
+    *(b"text", b"\xe2\x9c\x93"),
+]  # fmt: skip
 
 
 def prelude(*parts: bytes) -> bytes:
@@ -60,6 +69,25 @@ def test_it_does_not_matter_where_the_output_is_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(min(c, len(output)) for c in cuts), len(output)]
     parts = [output[a:b] for a, b in itertools.pairwise(edges)]
     assert prelude(*parts) == prelude(output)
+
+
+@example(b"\x1b[?25lm")  # what follows might make a colour of each
+@example(b"\x1b[?25hm")
+@example(b"\x1b[2;9rm")
+@example(b"\x1b[4 qm")
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map(b"".join))
+def test_what_is_told_at_a_glance_is_what_a_close_look_finds(output: bytes) -> None:
+    glanced = prelude(output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen_modes, "_is_plain", lambda _data: False)
+        assert prelude(output) == glanced
+
+
+@pytest.mark.parametrize(
+    "output", [b"\x1b[1;31mred\x1b[0m", b"\x1b[2K\x1b[K", b"\x1b(B\x1b[m", b"text \xff"]
+)
+def test_colours_are_told_at_a_glance(output: bytes) -> None:
+    assert screen_modes._is_plain(output)
 
 
 @given(st.binary(max_size=300))

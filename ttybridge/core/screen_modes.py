@@ -17,7 +17,13 @@ _SEQUENCE = re.compile(
 """Colours, by far the most common, are told apart at their last byte: nothing is tried twice."""
 _CHARSET = re.compile(rb"\x1b\([0-9A-B]")
 _SGR = re.compile(rb"\x1b\[(?P<pen>[0-9;:]{0,256})m|\x1b(?P<full>c)")
-_RESETS = (b"\x1b[m", b"\x1b[0m", b"\x1bc")
+_RESETS = (b"\x1b[0m", b"\x1b[m", b"\x1bc")
+_TELLING = b"\x1b[]=>(crqhlmK"
+"""The bytes by which sequences are told apart: without all others, a colour is ESC [ m, and none of
+`_SEQUENCE` is."""
+_REST = bytes(set(range(256)) - set(_TELLING))
+_PLAIN = (b"\x1b[m", b"\x1b[K", b"\x1b(")
+"""Colours, erasing and character sets, by those bytes: most of what programs print."""
 _UNFINISHED = re.compile(
     rb"\x1b(?:\[[0-?]{0,256}[ -/]{0,8}|\(|\][^\x07\x1b]{0,1024}\x1b?|P[^\x1b]{0,256}\x1b?)?\Z"
 )
@@ -70,12 +76,16 @@ class ScreenModes:
     def feed(self, data: bytes) -> None:
         """Take in output."""
         data = self._rest + data
-        for found in _SEQUENCE.finditer(data):
-            self._apply(found)
+        if not _is_plain(data):
+            for found in _SEQUENCE.finditer(data):
+                self._apply(found)
         last = data.rfind(b"\x1b(")  # in a flood it comes with every colour
-        if last > data.rfind(b"\x1bc") and _CHARSET.match(data, last):
+        if last >= 0 and data.find(b"\x1bc", last) < 0 and _CHARSET.match(data, last):
             self._single["charset"] = data[last : last + 3]
-        for found in _SGR.finditer(data, max(0, *(data.rfind(reset) for reset in _RESETS))):
+        start = 0
+        for reset in _RESETS:
+            start = max(start, data.rfind(reset, start))
+        for found in _SGR.finditer(data, start):
             self._dip(b"0" if found["full"] else found["pen"])
         self._rest = b""
         last = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
@@ -129,3 +139,9 @@ class ScreenModes:
         if self._pen:
             parts.append(b"\x1b[" + b";".join(self._pen.values()) + b"m")
         return b"".join(parts) + self._rest
+
+
+def _is_plain(data: bytes) -> bool:
+    """Tell whether there is no `_SEQUENCE` in some output, without trying each escape."""
+    bare = data.translate(None, _REST)
+    return bare.count(b"\x1b") == sum(bare.count(plain) for plain in _PLAIN)
