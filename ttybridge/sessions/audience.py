@@ -29,7 +29,7 @@ WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
 
-FLUSH_SHARE, FLUSH_MOST_S = 0.12, 0.05
+FLUSH_SHARE, FLUSH_MOST_S = 0.1, 0.05
 """Share of the time that small flushes may take, and most time between two of them, in seconds.
 One to 200 viewers takes some 2 ms, on a busy machine more; what follows the first one of a flood
 waits for the next, and three frames of a browser are no delay for who only watches."""
