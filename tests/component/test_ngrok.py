@@ -154,7 +154,7 @@ def _number(behaviour: dict[str, Any]) -> int:
 async def test_a_silent_agent_is_given_up_and_disturbs_no_other_tunnel(
     bench: Bench, tmp_path: Path, app: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ngrok, "START_S", 1.0)
+    monkeypatch.setattr(ngrok, "START_S", 2.0)
     bench.fake.behave(silent=True, ignores_sigterm=True)
     other, third = (Bench(_made(tmp_path / name)) for name in ("other", "third"))
     other.fake.behave(plain=True)
@@ -173,7 +173,7 @@ async def test_a_silent_agent_is_given_up_and_disturbs_no_other_tunnel(
             await opening
         # The time to connect, that for SIGTERM to be heeded, and the machine's own.
         assert time.monotonic() - began < 15
-        assert "did not connect within 1 s. It said nothing." in caught.value.message
+        assert "did not connect within 2 s. It said nothing." in caught.value.message
         assert bench.has_left_nothing()
         assert (await posted(endpoint.url))["body"] == "body"
     assert other.has_left_nothing()

@@ -48,6 +48,22 @@ def test_all_other_packets_are_refused(packet: str) -> None:
         protocol.check_packet(packet)
 
 
+@pytest.mark.parametrize(
+    "packet",
+    ["40{", '40{"protocol":1', '42["in",1,"x"', '427["data",{]', "430[,]", "430[" + "[" * 5000],
+    ids=lambda packet: packet[:20],
+)
+def test_broken_json_is_refused(packet: str) -> None:
+    protocol.check_packet(packet)
+    with pytest.raises(ProtocolError):
+        protocol.check_content(packet)
+
+
+@pytest.mark.parametrize("packet", ["2", "2probe", "40", '40{"a":[1]}', '42["in",1,"x"]', "430[]"])
+def test_what_is_whole_passes(packet: str) -> None:
+    protocol.check_content(packet)
+
+
 @given(st.text(max_size=60))
 def test_no_text_can_name_another_event(text: str) -> None:
     try:

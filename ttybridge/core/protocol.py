@@ -42,6 +42,8 @@ _PACKET = re.compile(
     """
 )
 
+_BEFORE_JSON = re.compile(r"4[023][0-9]*(?=[\[{])")
+
 
 def check_packet(text: str) -> None:
     """Refuse an Engine.IO packet that no client of ours sends.
@@ -55,6 +57,22 @@ def check_packet(text: str) -> None:
     """
     if not _PACKET.fullmatch(text):
         raise ProtocolError("An Engine.IO packet is malformed or not allowed.")
+
+
+def check_content(text: str) -> None:
+    """Refuse a packet that `check_packet` allows, and whose JSON is broken.
+
+    The libraries would drop it and go on with the client (5.18.1).
+
+    Raises:
+        ProtocolError: It is.
+    """
+    begin = _BEFORE_JSON.match(text)
+    if begin is not None:
+        try:
+            json.loads(text[begin.end() :])
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("A Socket.IO packet is malformed.") from error
 
 
 @dataclass(frozen=True, slots=True)

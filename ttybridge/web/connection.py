@@ -10,7 +10,7 @@ from aiohttp import web
 from engineio import packet as eio_packet
 
 from ttybridge.core.access import Principal
-from ttybridge.core.protocol import check_packet
+from ttybridge.core.protocol import check_content, check_packet
 from ttybridge.core.stream import Chunk
 from ttybridge.errors import ProtocolError
 from ttybridge.web.polling import Turns
@@ -117,6 +117,7 @@ class Connection:
             if packet in ("2probe", "5"):
                 raise ProtocolError("An upgrade is made on its WebSocket.")
             self._check(packet)
+            check_content(packet)
 
     def check_frame(self, text: str) -> None:
         """Check a packet that came over the WebSocket.
@@ -130,6 +131,7 @@ class Connection:
             self._upgrade.cancel()
             self._upgrade = None
         self._check(text)
+        check_content(text)
 
     def takes(self, text: str) -> bool:
         """Take an event that came over the WebSocket; anything else is not for here.
