@@ -52,8 +52,10 @@ page)
     page
     ;;
 all)
-    lint
-    page
+    # Half of the time the tests wait for something: what is no test of Python's runs beside them.
+    beside="$(mktemp -d)"
+    trap 'rm -rf "$beside"' EXIT
+    { lint; page; printf '%s\n' "${failed[@]}" >"$beside/failed"; } >"$beside/log" 2>&1 &
     # A file's tests stay together: they share what is slow to start. In the files' own order: the
     # longest tests are in small files, which would come last. Half of the time they wait for
     # something, so two processors have work for three.
@@ -61,6 +63,13 @@ all)
     workers="$((workers < 3 ? 3 : workers > 4 ? 4 : workers))"
     step "pytest" "$bin/python" -m pytest -ra -n "$workers" --dist loadfile \
         --no-loadscope-reorder "$@"
+    wait
+    if [ "$(cat "$beside/failed" 2>/dev/null || printf unfinished)" = "" ]; then
+        grep '^== ' "$beside/log"
+    else
+        cat "$beside/log"
+        failed+=("what ran beside the tests")
+    fi
     ;;
 *)
     printf 'scripts/check.sh: lint, page or all, not %s\n' "$what" >&2
