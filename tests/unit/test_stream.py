@@ -131,6 +131,36 @@ class TestPausing:
         drain(stream, cursor)
         assert not stream.should_pause(0)
 
+    def test_who_was_there_from_the_beginning_is_no_late_joiner(
+        self,
+    ) -> None:
+        stream = shared()
+        cursor = pausing(stream, 1000)
+        stream.append(b"x" * 2 * HIGH_BYTES)
+        assert stream.should_pause(0)
+        stream.ack(cursor, len(drain(stream, cursor)))
+        assert stream.should_pause(1000)
+        assert not cursor.lost
+
+    def test_the_pty_rests_while_all_who_are_there_wait_and_take_nothing(self) -> None:
+        stream = shared()
+        stream.append(b"x" * HIGH_BYTES)
+        late, watching = pausing(stream, 1000), skipping(stream, 1000)
+        stream.append(b"x" * HIGH_BYTES)
+        assert stream.should_pause(0)  # a late joiner alone, or with those who only watch
+        late.joining, late.lost = False, "behind"
+        assert stream.should_pause(0)  # one that has lost its place as well
+        other = pausing(stream)
+        while got := drain(stream, other):
+            stream.ack(other, other.sent)
+            assert got
+        assert not stream.should_pause(0)
+        stream.unsubscribe(other)
+        stream.unsubscribe(late)
+        assert not stream.should_pause(0)
+        stream.unsubscribe(watching)
+        assert not stream.should_pause(0)
+
     def test_alone_it_may_take_as_long_as_it_wants(self) -> None:
         stream = shared()
         cursor = pausing(stream, 1000)

@@ -318,11 +318,14 @@ class Stream:
         mark = LOW if self._paused else 1
         behind = [c for c in live if not c.lost and self.log.end - c.sent >= mark * c.high]
         for cursor in live:
-            cursor.joining = cursor.joining and cursor in behind
+            cursor.joining = cursor.joining and cursor in behind and cursor.sent < cursor.live
         slow = [c for c in behind if c.policy is Policy.PAUSE and not c.joining]
         rooms = [c.high - (self.log.end - c.sent) for c in live if c.policy is Policy.PAUSE]
         self.room = max(LEAST_ROOM_BYTES, min([BLOCK_BYTES, *rooms]))
-        self._paused = bool(slow)
+        # Nobody takes anything: reading on would only make those lose more who are lost already.
+        stuck = [c for c in live if not c.parked and (c.lost or c in behind)]
+        is_alone = len(stuck) == len(live) and any(c.policy is Policy.PAUSE for c in stuck)
+        self._paused = bool(slow) or is_alone
         if not slow or len(slow) == len(live):
             self._held_up_since = None
         elif self._held_up_since is None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -127,14 +126,14 @@ class Attachment:
         self.on_ended: Callable[[], None] = _nothing
         self.offer: Callable[[Chunk], bool] | None = None
         self.on_ready: Callable[[], None] = _nothing
-        self._ready = asyncio.Event()
+        self._ready: asyncio.Event | None = None
         self._loop = asyncio.get_running_loop()
         self._last_input = self._loop.time()
         self._on_resize = on_resize
         self._window_bytes, self._acks = window_bytes, acks
         self._resized: Resized | None = None
         self._told_size: WindowSize | None = None
-        self._news: deque[RoleChanged | Follows] = deque(maxlen=MAX_NEWS)
+        self._news: list[RoleChanged | Follows] = []
         self._confirmed: Accepted | None = None
         self._unconfirmed = 0
         self._confirming: asyncio.TimerHandle | None = None
@@ -146,7 +145,6 @@ class Attachment:
         """What the terminal of the client is asked by a pty that it did not begin with."""
         self._cursor = self._subscribe(self.role)
         self._typing = Typing(terminal, self._confirm)
-        self._ready.set()
 
     @property
     def offset(self) -> int:
@@ -188,13 +186,14 @@ class Attachment:
             item = self.next_nowait(limit)
             if item is not None:
                 return item
+            self._ready = self._ready or asyncio.Event()
             self._ready.clear()
             await self._ready.wait()
 
     def next_nowait(self, limit: int) -> Item | None:
         """Return what the client is to be told next, or None when there is nothing."""
         if self._news:
-            return self._news.popleft()
+            return self._news.pop(0)
         if self._end is not None:
             return Finished(self._end)
         if self._confirmed is not None:
@@ -261,7 +260,7 @@ class Attachment:
         """Give the client another role, at once, and tell it."""
         self.role = role
         self.hand = False
-        self._news.append(RoleChanged(role, by))
+        self._tell(RoleChanged(role, by))
         self._wake()
 
     def move(self, terminal: Terminal, role: Role, *, follows: bool) -> None:
@@ -280,7 +279,7 @@ class Attachment:
         self._told_size = None
         if follows != self.follows:
             self.follows = follows
-            self._news.append(Follows(follows))
+            self._tell(Follows(follows))
         self._wake()
 
     def stay(self, role: Role, *, follows: bool) -> None:
@@ -288,7 +287,7 @@ class Attachment:
         self._cursor.policy = self.terminal.policy_for(role)
         if follows != self.follows:
             self.follows = follows
-            self._news.append(Follows(follows))
+            self._tell(Follows(follows))
             self._wake()
 
     def end(self, end: End) -> None:
@@ -352,12 +351,17 @@ class Attachment:
             return False
         return self.offer(chunk)
 
+    def _tell(self, news: RoleChanged | Follows) -> None:
+        """Tell the client something soon; of very much, the last."""
+        self._news = [*self._news[1 - MAX_NEWS :], news]
+
     def _disconnect(self) -> None:
         """Give the connection, which is lost, nothing more: what it took would be missing."""
         self.on_ready, self.offer = _nothing, None
 
     def _wake(self) -> None:
-        self._ready.set()
+        if self._ready is not None:
+            self._ready.set()
         self.on_ready()
 
     def _allowed(self, data: bytes) -> bytes:

@@ -247,7 +247,11 @@ async def _draws(terminal: Terminal) -> bool:
     """
     changed = asyncio.Event()
     cursor = terminal.stream.subscribe(terminal.policy, 0, changed.set)
-    terminal.ended.add_done_callback(lambda _: changed.set())
+
+    def has_ended(_: object) -> None:
+        changed.set()
+
+    terminal.ended.add_done_callback(has_ended)
     try:
         async with asyncio.timeout(ATTACH_DEADLINE_S):
             while not terminal.has_drawn and not terminal.ended.done():
@@ -260,5 +264,6 @@ async def _draws(terminal: Terminal) -> bool:
             hint="If its server hangs, end it with `tmux kill-server`.",
         ) from error
     finally:
+        terminal.ended.remove_done_callback(has_ended)
         terminal.drop(cursor)
     return terminal.has_drawn

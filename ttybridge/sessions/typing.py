@@ -1,6 +1,5 @@
 """What one client types into one terminal: what waits for the pty, and what has reached it."""
 
-from collections import deque
 from collections.abc import Callable
 
 from ttybridge.errors import ProtocolError
@@ -42,8 +41,8 @@ class Typing:
         self.seq = seq
         self._terminal = terminal
         self._confirm = confirm
-        self._unconfirmed: deque[tuple[int, int]] = deque()
-        self._waiting: deque[tuple[int, int]] = deque()
+        self._unconfirmed: list[tuple[int, int]] = []  # an empty deque takes 600 bytes
+        self._waiting: list[tuple[int, int]] = []
         self._waiting_bytes = 0
         self._last_confirmed = seq
         terminal.written_listeners.add(self._on_written)
@@ -121,9 +120,9 @@ class Typing:
 
     def _on_written(self, total: int) -> None:
         while self._waiting and self._waiting[0][0] <= total:
-            self._waiting_bytes -= self._waiting.popleft()[1]
+            self._waiting_bytes -= self._waiting.pop(0)[1]
         seq = 0
         while self._unconfirmed and self._unconfirmed[0][0] <= total:
-            seq = self._unconfirmed.popleft()[1]
+            seq = self._unconfirmed.pop(0)[1]
         if seq:
             self._confirm(seq)

@@ -85,8 +85,8 @@ class Connection:
         self.turns = Turns()
         self.is_joined = False
         self.is_open = True
-        self._gone = asyncio.Event()
-        self._line_ended = asyncio.Event()
+        self._ending: asyncio.Event | None = None
+        """Set when either the connection or its line has ended; there is one while it matters."""
         self.has_websocket = False
         self.on_ack: Callable[[int], None] | None = None
         self.on_event: Callable[[str, list[object]], None] | None = None
@@ -174,7 +174,6 @@ class Connection:
         """
         self.has_websocket = True
         self._line = line
-        self._line_ended.clear()
         if upgrades:
             self._upgrade = self._loop.call_later(self._join_timeout_s, self._cut)
 
@@ -182,7 +181,7 @@ class Connection:
         """Note that the WebSocket has ended, with the connection or before it was used."""
         self.has_websocket = False
         self._line = None
-        self._line_ended.set()
+        self._tell_end()
         if self._upgrade is not None:
             self._upgrade.cancel()
             self._upgrade = None
@@ -290,9 +289,11 @@ class Connection:
     async def finish(self) -> None:
         """Say goodbye, and wait until the client has taken all and is gone, a bounded time."""
         self.close(LAST_OUTPUT_S if self.has_websocket else CLOSE_GRACE_S)
-        await self._gone.wait()
-        if self._line is not None:  # what is still on its way is lost when the bridge ends
-            await self._line_ended.wait()
+        self._ending = self._ending or asyncio.Event()
+        # What is still on its way on the line is lost when the bridge ends.
+        while self.is_open or self._line is not None:
+            self._ending.clear()
+            await self._ending.wait()
 
     def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
         """Say goodbye, and cut the line after `grace_s` seconds; returns at once."""
@@ -325,13 +326,17 @@ class Connection:
         if self._line is not None:
             self._timer = self._loop.call_later(CLOSE_GRACE_S, self.abort)
 
+    def _tell_end(self) -> None:
+        if self._ending is not None:
+            self._ending.set()
+
     def _cut(self) -> None:
         if self._line is not None and self._line.transport is not None:
             self._line.transport.abort()
 
     def _end(self) -> None:
         self.is_open = False
-        self._gone.set()
+        self._tell_end()
         for limit in self._bodies:
             if not limit.expired():
                 limit.reschedule(self._loop.time())

@@ -21,10 +21,10 @@ class PagePump:
         self._connection = connection
         self._peer = peer
         self._attachment = peer.attachment
-        self._ready = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._is_waiting = False
         """Whether there was nothing more to send, and nobody sends now."""
-        self._has_ended = False
+        self._has_more = self._has_ended = False
 
     async def run(self) -> None:
         """Send until the stream's end has been sent, or this is cancelled."""
@@ -33,10 +33,11 @@ class PagePump:
         try:
             while not self._has_ended:
                 await self._connection.drained()
-                self._ready.clear()
+                self._has_more = False
                 self._push()
-                if self._is_waiting:
-                    await self._ready.wait()
+                if self._is_waiting and not self._has_more:
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    await self._waiter
         finally:
             self._is_waiting = False
 
@@ -50,7 +51,9 @@ class PagePump:
             self._push()
             if self._is_waiting:
                 return
-        self._ready.set()
+        self._has_more = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _push(self) -> None:
         """Send what there is while the line takes it."""
