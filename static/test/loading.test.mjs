@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { roundedCell } from "../src/cell.ts";
-import { GraphemeWriter, isAscii } from "../src/graphemes.ts";
+import { boundClusters, GraphemeWriter, isAscii } from "../src/graphemes.ts";
 
 const W = { width: 9.03, height: 17.4 };
 
@@ -27,9 +27,13 @@ test("ASCII is written at once; from the first other character on, everything wa
       written.push(data);
       parsed?.();
     },
-    loadAddon: () => {
-      addons += 1;
-      written.push("<addon>");
+    unicode: {
+      register: () => {},
+      set activeVersion(version) {
+        assert.equal(version, "15-graphemes-bounded");
+        addons += 1;
+        written.push("<addon>");
+      },
     },
   };
   const writer = new GraphemeWriter(terminal);
@@ -45,4 +49,25 @@ test("ASCII is written at once; from the first other character on, everything wa
   assert.deepEqual(parsed, [1, 2, 3]);
   writer.write("é");
   assert.equal(written.at(-1), "é");
+});
+
+test("a cell takes thirty marks, and what takes no room takes none", () => {
+  // Marks join, as in the addon; the state before them is lost.
+  const inner = {
+    version: "x",
+    wcwidth: () => 1,
+    charProperties: (code, before) => {
+      assert.ok(before < 1 << 16);
+      return code >= 0x300 && code < 0x370 && before !== 0 ? 3 : 2;
+    },
+  };
+  const bounded = boundClusters(inner);
+  const joins = (text) => {
+    let before = 0;
+    return Array.from(text, (char) => (before = bounded.charProperties(char.codePointAt(0), before)) & 1).join("");
+  };
+  assert.equal(joins(`Z${"\u0301".repeat(62)}`), `0${"1".repeat(30)}0${"1".repeat(30)}0`);
+  assert.equal(joins("a\u202e\u2066b\u200b\u{e0001}"), "011011");
+  assert.equal((bounded.charProperties(0x202e, 4) >> 1) & 3, 2); // as wide as what it stands behind
+  assert.deepEqual([bounded.wcwidth(0x202e), bounded.wcwidth(0x41)], [0, 1]);
 });
