@@ -72,7 +72,7 @@ const view: TerminalView = new TerminalView(
     title: (title) => {
       document.title = documentTitle(title);
     },
-    copy: (text) => void copyOrOffer(text, view.terminal),
+    copy: (text) => void copyOrOffer(text, view.terminal, session.mayType),
     linkHint: (address) => {
       byId("link-hint").textContent = address;
       byId("link-hint").hidden = address === "";
