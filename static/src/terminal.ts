@@ -3,13 +3,16 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { type IDisposable, type ITheme, Terminal } from "@xterm/xterm";
+import { boundRepetitions } from "./bounds.ts";
 import { cellOf, expectsWebgl, fitIn, FONTS, rememberRenderer } from "./cell.ts";
 import { GraphemeWriter } from "./graphemes.ts";
 import { LastScreen } from "./lastscreen.ts";
 import { copyRequest } from "./osc52.ts";
+import { plainPaste } from "./pasted.ts";
 import { pixelsAgree } from "./pixels.ts";
 import { clampSize, type Mode, type WindowSize } from "./protocol.ts";
 import { type Box, correctPointer, fitFont } from "./scale.ts";
+import { webAddress } from "./webaddress.ts";
 
 /**
  * Lines kept above the screen. tmux keeps a history of its own, and without one here xterm.js leaves no room for a
@@ -70,7 +73,8 @@ export class TerminalView {
   ) {
     this.#fontSize = options.fontSize;
     const openLink = (_event: MouseEvent, address: string): void => openAddress(address);
-    const hint = (_event: MouseEvent, address: string): void => handlers.linkHint(address);
+    // As it would be opened: names in other scripts as they are looked up, and no character that turns text around.
+    const hint = (_event: MouseEvent, address: string): void => handlers.linkHint(webAddress(address) ?? "");
     const leave = (): void => handlers.linkHint("");
     this.terminal = new Terminal({
       allowProposedApi: true, // for `unicode`, which the graphemes addon needs
@@ -94,7 +98,8 @@ export class TerminalView {
     this.#lastScreen = new LastScreen(term);
     this.#disposables.push(
       this.#lastScreen,
-      term.onData((text) => handlers.typed(text, false)),
+      ...boundRepetitions(term),
+      term.onData((text) => handlers.typed(plainPaste(text), false)),
       term.onBinary((text) => handlers.typed(text, true)),
       term.onTitleChange((title) => handlers.title(title)),
       term.parser.registerOscHandler(52, (payload) => {
@@ -307,11 +312,6 @@ export class TerminalView {
 
 /** Opens a link of the terminal in a tab of its own; http and https only. */
 function openAddress(address: string): void {
-  let url: URL;
-  try {
-    url = new URL(address);
-  } catch {
-    return;
-  }
-  if (url.protocol === "http:" || url.protocol === "https:") window.open(url.href, "_blank", "noopener,noreferrer");
+  const web = webAddress(address);
+  if (web !== undefined) window.open(web, "_blank", "noopener,noreferrer");
 }

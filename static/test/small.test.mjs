@@ -7,9 +7,11 @@ import { endingOf, endingOfRefusal, roleWords } from "../src/endings.ts";
 import { defaultFontSize, fontStepOf, LARGEST_PX, parseFontSize, steppedFontSize } from "../src/fontsize.ts";
 import { arrowKey, withModifiers } from "../src/keys.ts";
 import { copyRequest } from "../src/osc52.ts";
+import { plainPaste } from "../src/pasted.ts";
 import { statusOf } from "../src/status.ts";
 import { palette, parseThemeChoice, resolveTheme } from "../src/theme.ts";
 import { documentTitle } from "../src/titles.ts";
+import { webAddress } from "../src/webaddress.ts";
 
 const base64 = (text) => Buffer.from(text, "utf8").toString("base64");
 
@@ -27,6 +29,20 @@ test("a query for the clipboard, another selection and broken base64 ask for not
 
 test("a copy beyond the limit is refused", () => {
   assert.equal(copyRequest(`c;${"QUFB".repeat(2 * 1024 * 1024)}`), undefined);
+});
+
+test("the text of a bracketed paste cannot end the paste", () => {
+  assert.equal(plainPaste("\x1b[200~a\x1b[201~b\x9b201~\x1b[201~"), "\x1b[200~a␛[201~b␛201~\x1b[201~");
+  assert.equal(plainPaste("\x1b[200~\x1b[201~"), "\x1b[200~\x1b[201~");
+  for (const key of ["\x1b", "\x1b[A", "x", "\x1b[200~"]) assert.equal(plainPaste(key), key);
+});
+
+test("only addresses of web pages are opened, as the browser reads them", () => {
+  assert.equal(webAddress("HTTPS://b\u00fccher.example/\u202e"), "https://xn--bcher-kva.example/%E2%80%AE");
+  for (const bad of ["javascript:1", " jAva\tscript:1", "data:,x", "file:///x", "//x", "x", "https://"]) {
+    assert.equal(webAddress(bad), undefined, bad);
+  }
+  assert.equal(webAddress(`https://a.example/${"a".repeat(9000)}`), undefined);
 });
 
 test("arrows follow the mode of the program and the held keys", () => {
