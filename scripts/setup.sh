@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what `make run`, `make test` or development needs; does nothing when all is there.
-# Usage: scripts/setup.sh run|test|dev [OPTIONS OF THE BRIDGE…]
+# Usage: scripts/setup.sh run|test|dev|fuzz [OPTIONS OF THE BRIDGE…]
 # PYTHON=… chooses the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly purpose="${1:?run, test or dev}"
+readonly purpose="${1:?run, test, dev or fuzz}"
 case " ${*:2} " in *" --ssh "*) readonly with_ssh=yes ;; *) readonly with_ssh= ;; esac
 readonly min_minor=11      # Python 3.11, as in pyproject.toml
 readonly newest_minor=14   # newest Python 3 that the dependencies are tested with
@@ -300,6 +300,18 @@ apps_venv() {
     say "No JupyterLab and TensorBoard could be installed; their tests are skipped."
 }
 
+# What the fuzz targets are driven by; it has wheels for few platforms.
+fuzzer() {
+    [ "$venv/.fuzzer-tried" -nt pyproject.toml ] && [ "$purpose" != fuzz ] && return 0
+    touch "$venv/.fuzzer-tried"
+    "$venv/bin/python" -c 'import atheris' 2>/dev/null && return 0
+    say "installing atheris for the fuzz targets into $venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary :all: \
+        'atheris>=3,<4' </dev/null >&2 && return 0
+    [ "$purpose" = fuzz ] && die "atheris has no wheel here: it needs CPython on x86-64 Linux."
+    say "No atheris could be installed; the fuzz targets are run over their corpora only."
+}
+
 case "$purpose" in
 run)
     venv_is_good || make_venv
@@ -307,13 +319,14 @@ run)
     build_page
     pip_install run --editable .
     ;;
-test | dev)
+test | dev | fuzz)
     venv_is_good || make_venv
     if [ "$purpose" = test ]; then need_for_test; fi
     build_page
     page_packages
     pip_install dev --editable '.[test,dev]'
     touch "$venv/.installed-run"
+    [ "$purpose" = dev ] || fuzzer
     if [ "$purpose" = test ]; then
         browser_for_test
         colab_venv
@@ -322,6 +335,6 @@ test | dev)
     fi
     ;;
 *)
-    die "scripts/setup.sh: run, test or dev, not $purpose"
+    die "scripts/setup.sh: run, test, dev or fuzz, not $purpose"
     ;;
 esac

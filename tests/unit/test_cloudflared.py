@@ -35,6 +35,7 @@ def test_nothing_of_the_users_configuration_makes_another_tunnel_of_it() -> None
         ('{"hostname":7}', None),
         ("[]", None),
         ("<html>", None),
+        ("[" * 100_000, None),
         ("", None),
     ],
 )

@@ -214,7 +214,8 @@ def test_cookies_are_as_the_browser_will_keep_them() -> None:
 def test_an_answer_cannot_change_what_holds_for_the_whole_address() -> None:
     names = (
         "Clear-Site-Data", "Strict-Transport-Security", "NEL", "Report-To", "Alt-Svc", "Accept-CH",
-        "Access-Control-Allow-Origin", "Transfer-Encoding", "Connection", "Keep-Alive", "X-Hop",
+        "Access-Control-Allow-Origin", "Access-Control-Of-Tomorrow", "Transfer-Encoding",
+        "Connection", "Keep-Alive", "X-Hop",
     )  # fmt: skip
     sent = [(name, "x-hop") for name in names]
     assert answer_headers(sent, way()) == [

@@ -53,6 +53,10 @@ def prelude(*parts: bytes) -> bytes:
         (b"\x1b[?1049h\x1b[?1049l", b"\x1b[?1049l"),
         (b"\x1b=", b"\x1b="),
         (b"\x1b(0line drawing", b"\x1b(0"),
+        (b"\x1b(0\x1b(Kof another country", b"\x1b(0"),
+        (b"\x1b(0cut \x1b(", b"\x1b(0\x1b("),
+        (b"\x1b(0\x1bc", b""),
+        (b"\x1b[?123456h\x1b[?;25l", b"\x1b[?25l"),
         (b"\x1b[?2004h\x1bc", b""),
     ],
 )
@@ -93,6 +97,16 @@ def test_colours_are_told_at_a_glance(output: bytes) -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_taken(data: bytes) -> None:
     prelude(data, data)
+
+
+def test_a_program_cannot_fill_the_memory_with_modes() -> None:
+    modes = ScreenModes()
+    for number in range(50):
+        modes.feed(b"".join(b"\x1b[?%d%03dh" % (number, low) for low in range(1000)))
+    modes.feed(b"\x1b[?1049h\x1b[?25l")
+    assert len(modes.prelude()) < 2000
+    assert modes.prelude().startswith(b"\x1b[?1049h")
+    assert modes.prelude().endswith(b"\x1b[?49999h\x1b[?25l")
 
 
 def test_a_copy_is_independent() -> None:

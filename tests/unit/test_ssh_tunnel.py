@@ -131,6 +131,10 @@ def test_forwardings_are_asked_for_without_the_users_configuration() -> None:
         ("40001\n40002\n", [None], None),
         ("", [8080], [8080]),
         ("Welcome\n", [None], None),
+        ("0\n", [None], None),
+        ("65536\n", [None], None),
+        ("9" * 5000, [None], None),
+        ("٤٠٠\n", [None], None),
     ],
 )
 def test_ports_are_those_that_ssh_prints(

@@ -238,7 +238,7 @@ class Control:
         answer = self._ask(method, path, body)
         try:
             return meaning(answer)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise strange() from None
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:

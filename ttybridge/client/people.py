@@ -83,8 +83,8 @@ def parse_here(answer: Any) -> Here:
     """Return who is here.
 
     Raises:
-        KeyError: Something is missing; ValueError, TypeError or AttributeError where it is of
-            another kind.
+        KeyError: Something is missing; ValueError, TypeError, AttributeError or OverflowError where
+            it is of another kind.
     """
     recording = answer["recording"]
     return Here(

@@ -80,8 +80,8 @@ def parse_status(answer: Any) -> Status:
     """Return the status in a bridge's answer, JSON that was read.
 
     Raises:
-        KeyError: Something is missing; ValueError, TypeError or AttributeError where it is of
-            another kind.
+        KeyError: Something is missing; ValueError, TypeError, AttributeError or OverflowError where
+            it is of another kind.
     """
     tunnel, ssh = answer["tunnel"], answer["ssh"]
     return Status(

@@ -162,6 +162,8 @@ class Credentials:
             return None
         try:
             content = self._signer.loads(value)
+            if not hmac.compare_digest(self._signer.dumps(content).encode(), _bytes(value)):
+                return None  # base64 passes over characters that it does not know
             session_id, role, at = content["id"], Role(content["role"]), float(content["at"])
             made_for, link_id = content["for"], content.get("link", "")
             is_guests = content.get("guest", False)

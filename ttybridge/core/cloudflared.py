@@ -61,7 +61,7 @@ def address(answer: str) -> str | None:
     """
     try:
         found = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     name = found.get("hostname") if isinstance(found, dict) else None
     if not isinstance(name, str):

@@ -126,7 +126,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
     (3, 39, 0)
     >>> parse_version("Usage: ngrok")
     """
-    match = re.search(r"\bversion v?(\d+(?:\.\d+)*)", text)
+    match = re.search(r"\bversion v?([0-9]{1,9}(?:\.[0-9]{1,9})*)", text)
     return tuple(int(part) for part in match[1].split(".")) if match else None
 
 

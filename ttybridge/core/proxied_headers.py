@@ -58,16 +58,12 @@ _NOT_PASSED_BACK = _HOP_BY_HOP | {
     "public-key-pins",
     "report-to",
     "strict-transport-security",
-    # No other website may read anything here, whatever the app allows.
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-allow-private-network",
-    "access-control-expose-headers",
-    "access-control-max-age",
 }
 """Fields of an answer that are left out."""
+
+_CORS = "access-control-"
+"""So are all that begin like this: no other website may read anything here, whatever the app
+allows."""
 
 
 def own_cookies(header: str) -> str:
@@ -175,7 +171,7 @@ def answer_headers(
     passed: Headers = []
     for name, value in sent:
         lower = name.lower()
-        if lower in _NOT_PASSED_BACK or lower in listed:
+        if lower in _NOT_PASSED_BACK or lower in listed or lower.startswith(_CORS):
             continue
         if lower == "set-cookie":
             if cookie := set_cookie(value, way):

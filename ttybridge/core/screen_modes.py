@@ -31,6 +31,11 @@ _UNFINISHED = re.compile(
 _LONGEST = 1032
 """Longest sequence that is put together from parts, in bytes."""
 
+_MAX_MODES, _MODE_DIGITS = 128, 5
+"""Most private modes that are remembered, the last that were set, and their digits: xterm has 70,
+with up to four digits. A program that prints numbers without end would fill the memory with them,
+and send each newcomer all of them."""
+
 _ALTERNATE = (b"1049", b"1047", b"47")
 
 _PEN = {
@@ -80,7 +85,9 @@ class ScreenModes:
             for found in _SEQUENCE.finditer(data):
                 self._apply(found)
         last = data.rfind(b"\x1b(")  # in a flood it comes with every colour
-        if last >= 0 and data.find(b"\x1bc", last) < 0 and _CHARSET.match(data, last):
+        while last >= 0 and not _CHARSET.match(data, last):  # cut, or of another country
+            last = data.rfind(b"\x1b(", 0, last)
+        if last >= 0 and data.find(b"\x1bc", last) < 0:
             self._single["charset"] = data[last : last + 3]
         start = 0
         for reset in _RESETS:
@@ -101,7 +108,10 @@ class ScreenModes:
         elif found["modes"]:
             for mode in found["modes"].split(b";"):
                 self._private.pop(mode, None)
-                self._private[mode] = found["set"]
+                if 0 < len(mode) <= _MODE_DIGITS:
+                    self._private[mode] = found["set"]
+            while len(self._private) > _MAX_MODES:
+                del self._private[next(iter(self._private))]
         elif found["osc"] == b"112":
             self._single.pop("colour", None)
         elif found["osc"]:

@@ -23,6 +23,7 @@ ALIVE_S, ALIVE_TRIES = 10, 3
 """A server that answers none of so many questions, one every so many seconds, counts as lost."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?")
 _USER = re.compile(r"[\w.+@\\][\w.+@\\-]*\$?")
 
@@ -250,7 +251,9 @@ def allocated_ports(output: str, wanted: Sequence[int | None]) -> list[int] | No
     >>> allocated_ports("", [None])
     """
     words = output.split()
-    if not all(word.isdecimal() for word in words) or len(words) != wanted.count(None):
+    if not all(map(_PORT.fullmatch, words)) or len(words) != wanted.count(None):
+        return None
+    if any(int(word) > 65535 for word in words):
         return None
     chosen = iter(words)
     return [int(next(chosen)) if port is None else port for port in wanted]

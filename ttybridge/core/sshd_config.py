@@ -125,5 +125,5 @@ def parse_version(text: str) -> tuple[int, int] | None:
     (9, 2)
     >>> parse_version("sshd: illegal option")
     """
-    match = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
+    match = re.search(r"OpenSSH_([0-9]{1,4})\.([0-9]{1,4})", text)
     return (int(match[1]), int(match[2])) if match else None

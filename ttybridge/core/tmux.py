@@ -287,7 +287,7 @@ def parse_version(text: str) -> tuple[int, int] | None:
     >>> parse_version("tmux 3.3a"), parse_version("tmux next-3.5"), parse_version("tmux master")
     ((3, 3), (3, 5), None)
     """
-    match = re.search(r"(\d+)\.(\d+)", text)
+    match = re.search(r"([0-9]{1,4})\.([0-9]{1,4})", text)
     return (int(match[1]), int(match[2])) if match else None
 
 

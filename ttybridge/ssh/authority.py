@@ -154,4 +154,6 @@ class Authority:
 
 def _peer(hello: Hello) -> Peer:
     address, port, *_ = (*hello.connection.split(" "), "", "0")
-    return lines.peer(address, port if port.isdigit() else "0")
+    return lines.peer(
+        address, port if port.isascii() and port.isdigit() and len(port) <= 5 else "0"
+    )

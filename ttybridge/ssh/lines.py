@@ -26,7 +26,9 @@ LEAVE_S = 2.0
 WATCH_S = 0.5
 """Time between two looks at what a connection forwards that must not, in seconds."""
 
-_ACCEPTED = re.compile(r"Accepted publickey for .* from (\S+) port (\d+) ssh2: \S+ (SHA256:\S+)")
+_ACCEPTED = re.compile(
+    r"Accepted publickey for .* from (\S+) port ([0-9]{1,5}) ssh2: \S+ (SHA256:\S+)"
+)
 _LISTENS = "0A"
 """State of a socket that listens (tcp_states.h)."""
 
