@@ -109,6 +109,7 @@ FRAMES: dict[str, str | bytes] = {
     "ack of what was never sent": '42["ack",9007199254740991]',
     "ack above 2**53": '42["ack",99999999999999999999]',
     "ack of nothing": '42["ack"]',
+    "ack that is no number of JSON": '42["ack",007]',
     "size of strings": '42["size","a","b"]',
     "size of one": '42["size",80]',
     "data with a number": '42["data",5]',

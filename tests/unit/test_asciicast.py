@@ -295,6 +295,11 @@ def test_a_sequence_with_controls_in_it_is_shown_as_text() -> None:
     assert "\x1b" not in take("\x1b[2\n1t")
 
 
+def test_a_line_feed_at_a_cut_ends_no_string() -> None:
+    assert take("a\x1b]\n", "4H\x07b") == take("a\x1b]\n4H\x07b") == "ab"
+    assert take("a\x1b]8\n", "4H\x07b") == "ab"
+
+
 def test_an_endless_sequence_is_not_kept() -> None:
     harmless = Harmless()
     for _ in range(100):

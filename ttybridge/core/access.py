@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -51,6 +51,8 @@ class Principal:
     """What that link calls whoever opens it; empty when nobody has said."""
     ends_at: float | None = None
     """When a guest's session ends, in seconds since 1970; None: as every cookie does."""
+    expires_at: float | None = field(default=None, compare=False)
+    """When the cookie is too old, in seconds since 1970; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +175,18 @@ class Credentials:
             return None
         if not -CLOCK_SLACK_S <= now - at <= COOKIE_MAX_AGE_S:
             return None
+        expires_at = at + COOKIE_MAX_AGE_S
         if is_guests:
-            return self._judge_guest(session_id, link_id, now, via)
+            found = self._judge_guest(session_id, link_id, now, via)
+            return found if isinstance(found, Ended) else replace(found, expires_at=expires_at)
         if session_id in self._revoked:
             return Ended(self._revoked[session_id][1], link_id)
         if at < self._not_before:
             return None
         known = self._guests.find(session_id, link_id)  # after a restart it is not
         role = self._roles.get(session_id, role)
-        if known is None:
-            return Principal(session_id, role, via)
-        return Principal(session_id, role, via, known[1].id, known[1].name)
+        link_id, name = ("", "") if known is None else (known[1].id, known[1].name)
+        return Principal(session_id, role, via, link_id, name, expires_at=expires_at)
 
     def _judge_guest(
         self, session_id: str, link_id: str, now: float, via: Via

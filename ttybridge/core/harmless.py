@@ -9,7 +9,7 @@ _SEQUENCE = re.compile(
     r"\x1b(?:"
     r"\[(?P<csi>[0-?]*[ -/]*)(?P<final>[@-~])"
     r"|(?P<link>\]8;[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\))"
-    r"|(?P<string>\](?!8;|8?$)|[PX^_])"
+    r"|(?P<string>\](?!8;|8?\Z)|[PX^_])"
     r"|[ -/]*(?P<short>[0-Z\\`-~])"
     r")"
 )

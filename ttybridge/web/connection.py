@@ -143,7 +143,8 @@ class Connection:
             return False
         if text.startswith(ACK) and text[-1] == "]":
             number = text[len(ACK) : -1]
-            if len(number) <= ACK_DIGITS and number.isascii() and number.isdigit():
+            is_number = number.isascii() and number.isdigit()
+            if is_number and len(number) <= ACK_DIGITS and (number[0] != "0" or number == "0"):
                 self.on_ack(int(number))
                 return True
         self._check(text)

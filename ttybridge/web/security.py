@@ -45,6 +45,10 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 SHUTDOWN_TIMEOUT_S = 2.0
 """Time for handlers that still run when the bridge stops, in seconds; aiohttp's default is 60."""
 
+LINGER_S = 1.0
+"""How long the rest of a body is still taken in behind an answer, so that the client reads that, in
+seconds; aiohttp's default is 10, in which a stranger who has gone keeps a task."""
+
 
 class Gate:
     """Stands before every handler of an application.
@@ -62,6 +66,8 @@ class Gate:
 
     Attributes:
         note: Takes events for the audit log.
+        on_session: Called with the id of a session that is let through, and when it will be too
+            old, in seconds since 1970.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Gate:
         self._entering = Entering(credentials, self._cookie_name, framed, clock)
         self._refusing = Refusing(throttle, login_page, clock, self._failed)
         self.note: Note = no_note
+        self.on_session: Callable[[str, float], None] = lambda _id, _expires_at: None
 
     def install(self, app: web.Application) -> None:
         """Put the gate in front of all of an application and add its own routes.
@@ -117,6 +124,7 @@ class Gate:
             auto_decompress=False,  # what goes through to an app stays as it is
             keepalive_timeout=keepalive_s,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            lingering_time=LINGER_S,
         )
 
     def add_host(
@@ -179,6 +187,8 @@ class Gate:
             return self._visit(request, facts, decision)
         if decision.principal is not None:
             request[PRINCIPAL] = decision.principal
+            if decision.principal.expires_at is not None:
+                self.on_session(decision.principal.id, decision.principal.expires_at)
         if (facts.method, facts.path) == ("GET", PAGE) and (facts.query_tokens or facts.links):
             return self._enter(request, decision, keeps=not facts.query_tokens)
         try:

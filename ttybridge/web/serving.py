@@ -15,6 +15,7 @@ from ttybridge.model import Role
 from ttybridge.sessions.hub import Hub
 from ttybridge.web.api import Api
 from ttybridge.web.events import Events
+from ttybridge.web.expiries import Expiries
 from ttybridge.web.security import Gate
 
 
@@ -30,6 +31,10 @@ class SharedLink:
     """Its end, from the question mark: for other addresses that lead here."""
     ends_at: float
     """When it ends, and everybody's access who came by it, in seconds since 1970."""
+
+
+TOO_OLD = "You signed in a long time ago: sign in again."
+"""Said at the end of a session that has reached its age; see `access.COOKIE_MAX_AGE_S`."""
 
 
 class Beside(Protocol):
@@ -72,7 +77,8 @@ class Serving:
         self._events, self._beside, self._goodbye = events, beside, goodbye
         self._is_ending = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._links_end, self._sessions_end = Expiries(self._over), Expiries(self._too_old)
+        gate.on_session = self._sessions_end.add
 
     async def say_goodbye(self) -> None:
         """Tell everybody that the bridge stops, once, and wait a little for them to hear it.
@@ -81,8 +87,8 @@ class Serving:
         """
         if not self._is_ending:
             self._is_ending = True
-            for timer in self._timers.values():
-                timer.cancel()
+            self._links_end.close()
+            self._sessions_end.close()
             await self._goodbye()
 
     # --- links -----------------------------------------------------------------------------
@@ -121,8 +127,7 @@ class Serving:
         until = now + life_s
         wanted = Link(role, until, uses, name=name, access_until=until, is_shared=True)
         link = self._credentials.links.issue(wanted, now)
-        loop = asyncio.get_running_loop()
-        self._timers[link.id] = loop.call_later(life_s, self._over, link.id)
+        self._links_end.add(link.id, until)
         query = f"?link={link.text}"
         return SharedLink(link.id, address + query, query, until)
 
@@ -142,20 +147,21 @@ class Serving:
         Raises:
             TtyBridgeError: There is no such link.
         """
-        timer = self._timers.pop(link_id, None)
-        if timer is not None:
-            timer.cancel()
+        self._links_end.drop(link_id)
         sessions = self._credentials.revoke_link(link_id, time.time())
         await self._end_all_of(sessions, Over.REVOKED.value)
 
     def _over(self, link_id: str) -> None:
         """End the access of everybody who came by a link whose time is over."""
-        self._timers.pop(link_id, None)
         now = time.time()
         sessions = self._credentials.sessions_of(link_id)
         for session_id in sessions:
             self._credentials.end(session_id, now, Over.EXPIRED)
         self._run(self._end_all_of(sessions, Over.EXPIRED.value))
+
+    def _too_old(self, session_id: str) -> None:
+        """End what a session has open whose cookie is accepted no more."""
+        self._run(self._end_all_of([session_id], TOO_OLD))
 
     # --- credentials that mean something else from now on ------------------------------------
 
@@ -181,7 +187,8 @@ class Serving:
         though whoever has asked for it may not wait.
         """
         for session_id in sessions:
-            may_return = sentence == Over.LEFT.value
+            self._sessions_end.drop(session_id)
+            may_return = sentence in (Over.LEFT.value, TOO_OLD)
             self._hub.remove_credential(session_id, sentence, may_return=may_return)
             self._events.engine.end_unjoined_of(session_id)
         await asyncio.shield(asyncio.gather(*map(self._end_beside, sessions)))
