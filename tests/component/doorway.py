@@ -191,9 +191,9 @@ class Doorway:
             "tasks": len(asyncio.all_tasks()),
         }
 
-    async def settled(self, start: dict[str, int]) -> None:
+    async def settled(self, start: dict[str, int], within_s: float = DEADLINE_S) -> None:
         """Wait until there is no more of anything than at the start."""
-        until = time.monotonic() + DEADLINE_S
+        until = time.monotonic() + within_s
         while more := {
             name: (start[name], now)
             for name, now in self.footprint().items()
