@@ -40,6 +40,7 @@ LAYER_OF = {
     "operations_people": "bridge",
     "recordings": "bridge",
     "started": "bridge",
+    "usage": "bridge",
     "browser": "entrances",
     "check": "entrances",
     "child": "entrances",
@@ -98,7 +99,7 @@ IMPURE_METHODS = {"now", "today", "utcnow"}
 
 ONLY_IN = {
     "socketio": {"ttybridge.web.events", "ttybridge.web.engine"},
-    "engineio": {"ttybridge.web.connection", "ttybridge.web.engine"},
+    "engineio": {"ttybridge.web.connection", "ttybridge.web.engine", "ttybridge.web.websocket"},
     "ptyprocess": {"ttybridge.adapters.pty"},
     "pyngrok": {"ttybridge.tunnels.ngrok"},
     "cryptography": {"ttybridge.ssh.host_key"},

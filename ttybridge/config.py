@@ -8,6 +8,15 @@ from pathlib import Path
 
 from ttybridge import readers as read
 from ttybridge.config_reach import PORT_TRIES, Reach
+from ttybridge.core.limits import (
+    BODY_TIMEOUT_S,
+    HEAD_TIMEOUT_S,
+    LOG_LINES,
+    MAX_HANDSHAKES,
+    MAX_PENDING,
+    Bounds,
+)
+from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.model import Mode, Secret
 from ttybridge.options import Group, Kind, option
 
@@ -204,6 +213,49 @@ class Config(Reach):
     )
     """Seconds that a connection has to finish joining."""
 
+    max_handshakes: int = option(
+        MAX_HANDSHAKES, "--max-handshakes", "N", "connections of one client that have not joined",
+        group=Group.LIMITS, parse=read.integer(1, 10_000, "a number of connections"), rare=True,
+    )
+    """Most connections of one client that have not joined yet."""
+    max_pending: int = option(
+        MAX_PENDING, "--max-pending", "N", "connections of all without a request under way",
+        group=Group.LIMITS, parse=read.integer(16, 100_000, "a number of connections"), rare=True,
+    )
+    """Most TCP connections without a request under way; above it the oldest is cut."""
+    max_message_bytes: int = option(
+        MAX_MESSAGE_BYTES, "--max-message", "SIZE", "largest message or request of a client",
+        group=Group.LIMITS, parse=read.byte_size(128 << 10, 64 << 20), rare=True,
+        default_text="1000000",
+    )
+    """Bytes of one message of a client, or of the body of one request."""
+    head_timeout_s: float = option(
+        HEAD_TIMEOUT_S, "--head-timeout", "TIME", "time a request head has to arrive",
+        group=Group.LIMITS, parse=read.seconds(1, 300), rare=True, default_text="10s",
+    )
+    """Seconds that a request head has to arrive."""
+    body_timeout_s: float = option(
+        BODY_TIMEOUT_S, "--body-timeout", "TIME", "time a request body has to arrive",
+        group=Group.LIMITS, parse=read.seconds(1, 3600), rare=True, default_text="30s",
+    )
+    """Seconds that a request body has to arrive."""
+    log_lines: int = option(
+        LOG_LINES, "--log-lines", "N", "log lines about one bad connection",
+        group=Group.LIMITS, parse=read.integer(0, 1000, "a number of lines"), rare=True,
+    )
+    """Most lines in the log about one bad connection."""
+    record_total_bytes: int = option(
+        4 << 30, "--record-total", "SIZE", "size of all recordings from which on none is made",
+        group=Group.LIMITS, parse=read.byte_size(64 << 10, 1 << 40), rare=True,
+        default_text="4G",
+    )
+    """Bytes of all recordings in the folder, and of this run's elsewhere."""
+    metrics: bool = option(
+        False, "--metrics", "", "serve numbers for Prometheus at /metrics",
+        group=Group.LIMITS, kind=Kind.SWITCH, rare=True,
+    )
+    """Whether `/metrics` is there, for owners."""
+
     # Output
     label: str = option(
         "", "--label", "TEXT", "a name for this bridge among others",
@@ -249,6 +301,18 @@ class Config(Reach):
         if self.container:
             return Mode.CONTAINER
         return Mode.EXCLUSIVE if self.exclusive else Mode.TMUX
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one client may take."""
+        return Bounds(
+            head_timeout_s=self.head_timeout_s,
+            body_timeout_s=self.body_timeout_s,
+            message_bytes=self.max_message_bytes,
+            handshakes=self.max_handshakes,
+            pending=self.max_pending,
+            log_lines=self.log_lines,
+        )
 
     @property
     def ports(self) -> range:

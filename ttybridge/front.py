@@ -20,6 +20,7 @@ from ttybridge.recordings import Recordings
 from ttybridge.sessions.hub import Hub
 from ttybridge.shared import Shared
 from ttybridge.started import Changed, Started, shown_host
+from ttybridge.usage import Usage
 from ttybridge.web.assets import Page
 from ttybridge.web.control import control_socket
 from ttybridge.web.server import serve, title_of
@@ -116,7 +117,16 @@ class Front:
             running = Running(config, hub, serving, local, port, sshd, control, self._folder, stop)
             running.recorder = recordings
             running.audit_events = lambda: tuple(self._audit.last)
+            running.usage = usage = Usage(
+                config, hub, serving, recordings, sshd, lambda: running.public
+            )
             serving.api.operations = running
+            if config.metrics:
+                from ttybridge.adapters.process import Lag
+
+                lag = Lag()
+                await stack.enter_async_context(lag.watched())
+                serving.metrics.families = lambda: usage.families(lag)
             if config.record is not None:
                 await recordings.start(config.record, None, None, STARTER)
             if config.is_public:

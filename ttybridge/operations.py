@@ -16,6 +16,7 @@ from ttybridge.operations_people import Sharing
 from ttybridge.sessions.door import shown
 from ttybridge.sessions.hub import Hub
 from ttybridge.started import ssh_line
+from ttybridge.usage import Usage
 from ttybridge.web.serving import Serving
 
 if TYPE_CHECKING:
@@ -31,7 +32,14 @@ notebook that is slow to show its output takes longer."""
 
 
 class Running(Sharing):
-    """The running bridge, as the control socket and the page's `api/` ask it."""
+    """The running bridge, as the control socket and the page's `api/` ask it.
+
+    Attributes:
+        usage: What is used of the limits.
+        public: The tunnel; None without one, or before it is open.
+    """
+
+    usage: Usage
 
     def __init__(
         self,
@@ -154,6 +162,7 @@ class Running(Sharing):
             "tunnel": self._tunnel(),
             "ssh": self._ssh(),
             "proxy": [port for ports in self._config.proxy for port in ports],
+            **self.usage.status(),
         }
 
     def _tunnel(self) -> dict[str, object] | None:

@@ -28,6 +28,9 @@ ENDING = ".cast"
 MAX_LISTED = 200
 """Recordings that are listed, the newest."""
 
+LEAST_BYTES = 64 << 10
+"""Least room for a new recording, in bytes: its header, and some screens."""
+
 MAX_NAME_BYTES = 255
 """Longest name of a file, in bytes (Linux)."""
 
@@ -72,6 +75,7 @@ class Recordings:
 
     Attributes:
         folder: Where those are that get no name of their own.
+        on_refused: Called when one is not made, or ends, because all take too much room.
     """
 
     def __init__(
@@ -103,6 +107,21 @@ class Recordings:
         self._running: _Running | None = None
         self._starting = asyncio.Lock()
         self._elsewhere: dict[str, Path] = {}
+        self.on_refused: Callable[[], None] = lambda: None
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all recordings: those in the folder, and this run's elsewhere."""
+        total = 0
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if is_plain(entry.name):
+                    with contextlib.suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_size
+        for path in self._elsewhere.values():
+            with contextlib.suppress(OSError):
+                total += path.lstat().st_size
+        return total
 
     def state(self) -> dict[str, object] | None:
         """Return what is told about the recording that goes on; None without one."""
@@ -149,9 +168,16 @@ class Recordings:
                 raise RecordingError(f"{format[:20]!r} is no format of recordings: v2 or v3.")
             if with_input is None:
                 with_input = self._config.record_input
+            left_bytes = self._config.record_total_bytes - self.total_bytes
+            if left_bytes < LEAST_BYTES:
+                self.on_refused()
+                raise RecordingError(
+                    f"The recordings have reached {format_size(self._config.record_total_bytes)}.",
+                    hint=f"Remove some from {self.folder}, or allow more with --record-total.",
+                )
             recorder = Recorder(
                 self._terminals.recorded,
-                limit_bytes=self._config.record_limit_bytes,
+                limit_bytes=min(self._config.record_limit_bytes, left_bytes),
                 with_input=with_input,
                 clock=asyncio.get_running_loop().time,
             )
@@ -289,7 +315,9 @@ class Recordings:
         self._running = None
         if finish.why is not Why.STOPPED:
             self._audit("record", on=False, name=file.path.name, why=finish.why.value)
-            sentence = self._sentence(finish, file)
+            if finish.why is Why.LIMIT:
+                self.on_refused()
+            sentence = self._sentence(finish, file, recorder.limit_bytes)
             if finish.why is Why.ENDED:
                 log.info("%s", sentence)
             else:
@@ -297,11 +325,16 @@ class Recordings:
             self._say(sentence)
         self._on_change()
 
-    def _sentence(self, finish: "Finish", file: "RecordingFile") -> str:
+    def _sentence(self, finish: "Finish", file: "RecordingFile", limit_bytes: int) -> str:
         from ttybridge.sessions.recorder import Why
 
         name = file.path.name
         if finish.why is Why.LIMIT:
+            if limit_bytes < self._config.record_limit_bytes:
+                limit = format_size(self._config.record_total_bytes)
+                return (
+                    f"All recordings have reached {limit}, and {name} has ended (--record-total)."
+                )
             limit = format_size(self._config.record_limit_bytes)
             return f"The recording {name} has reached {limit} and has ended (--record-limit)."
         if finish.why is Why.ENDED:

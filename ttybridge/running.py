@@ -12,6 +12,7 @@ from ttybridge.client.control import Control, find
 from ttybridge.client.status import Status
 from ttybridge.config import Config
 from ttybridge.core.banner import duration
+from ttybridge.core.limits import Use
 from ttybridge.errors import TtyBridgeError
 
 
@@ -119,6 +120,11 @@ def _name(each: Status) -> str:
     return f"{each.label or 'without a label'} (process {each.pid})"
 
 
+def _near(use: Use) -> str:
+    how = f" ({use.option})" if use.option else ""
+    return f"{use.name.replace('_', ' ')}: {use.in_use:g} of {use.limit:g}{how}"
+
+
 def _text(each: Status) -> str:
     age_s = max(0, int(time.time() - each.started_at) // 60 * 60)
     since = f"for {duration(age_s)}" if age_s else "just started"
@@ -134,4 +140,5 @@ def _text(each: Status) -> str:
         rows.append(("ssh", f"{each.ssh.command}  ({each.ssh.fingerprint})"))
     if each.proxy:
         rows.append(("proxied ports", ", ".join(map(str, each.proxy))))
+    rows += [("near its limit", _near(use)) for use in each.limits if use.is_near]
     return "".join(f"{name:<20} {value}\n" for name, value in rows)

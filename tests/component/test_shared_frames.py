@@ -21,8 +21,9 @@ from ttybridge.core.access import Principal
 from ttybridge.errors import ProtocolError
 from ttybridge.model import Role
 from ttybridge.web.connection import Connection
-from ttybridge.web.engine import TURN_EVENTS, Engine
+from ttybridge.web.engine import Engine
 from ttybridge.web.shared_frames import KEPT_FRAMES, Line, PacketQueue, frames_of
+from ttybridge.web.websocket import TURN_EVENTS
 
 SMALL_BUFFER = 4096
 """Receive buffer of a client that is slow, in bytes: the transport is full soon."""

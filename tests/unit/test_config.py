@@ -141,7 +141,10 @@ def test_every_option_can_be_given_by_every_source_it_declares() -> None:
         "record": "/r.cast", "record_dir": "/r", "record_format": "v3", "record_input": "1",
         "record_limit_bytes": "1M", "max_clients": "7", "max_viewers": "9", "resume_s": "2m",
         "backlog_bytes": "1M", "window_bytes": "64K",
-        "join_timeout_s": "3", "quiet": "1", "open": "1", "verbose": "2", "config_file": "/c",
+        "join_timeout_s": "3", "max_handshakes": "7", "max_pending": "77",
+        "max_message_bytes": "1M", "head_timeout_s": "3", "body_timeout_s": "3", "log_lines": "3",
+        "metrics": "1",
+        "record_total_bytes": "1M", "quiet": "1", "open": "1", "verbose": "2", "config_file": "/c",
     }  # fmt: skip
     assert samples.keys() == {option.name for option in OPTIONS} - {"command"}
     for option in OPTIONS:
@@ -261,7 +264,15 @@ def test_everything_wrong_is_reported_at_once() -> None:
         (["--record", ""], "--record"),
         (["--record-format", "gif"], "give one of v2, v3"),
         (["--record-limit", "1"], "--record-limit"),
+        (["--record-total", "1K"], "--record-total '1K': give a size from 64K"),
         (["--max-viewers", "0"], "--max-viewers"),
+        (["--max-handshakes", "0"], "--max-handshakes '0': give a number of connections"),
+        (["--max-pending", "15"], "--max-pending '15': give a number of connections"),
+        (["--max-message", "100K"], "--max-message '100K': give a size from 128K to 64M"),
+        (["--head-timeout", "0"], "--head-timeout '0': give a time from 1 to 300 seconds"),
+        (["--body-timeout", "2h"], "--body-timeout '2h': give a time from 1 to 3600 seconds"),
+        (["--log-lines", "-1"], "--log-lines"),
+        (["--metrics=1"], "--metrics takes no value"),
         (["--"], "After -- a command is needed"),
         (["--exclusive", "--", "htop"], "--exclusive is about tmux"),
         (["--container", "c", "--", "htop"], "--container is about tmux"),

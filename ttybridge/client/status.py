@@ -1,8 +1,11 @@
 """What a running bridge says about itself, read from its answer."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from ttybridge.core.limits import Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class Status:
     """The SSH server, if there is one."""
     proxy: tuple[int, ...]
     """Ports whose web apps are served below `/proxy/`."""
+    limits: tuple[Use, ...] = ()
+    """Every limit, and what is used of it."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """How many clients and requests were refused, by reason."""
 
     @property
     def public_url(self) -> str:
@@ -97,6 +104,18 @@ def parse_status(answer: Any) -> Status:
         tunnel=tunnel and _tunnel(tunnel),
         ssh=ssh and _ssh(ssh),
         proxy=tuple(int(port) for port in answer["proxy"]),
+        limits=tuple(_use(each) for each in answer.get("limits", ())),
+        refused={str(reason): int(n) for reason, n in answer.get("refused", {}).items()},
+    )
+
+
+def _use(answer: Any) -> Use:
+    return Use(
+        str(answer["name"]),
+        str(answer["option"]),
+        float(answer["limit"]),
+        float(answer["inUse"]),
+        answer["isPeak"] is True,
     )
 
 

@@ -4,7 +4,7 @@ import codecs
 import json
 from dataclasses import dataclass
 
-from ttybridge.core.protocol import MAX_MESSAGE_BYTES, parse_size, to_bytes
+from ttybridge.core.protocol import parse_size, to_bytes
 from ttybridge.errors import ProtocolError
 from ttybridge.model import WindowSize
 
@@ -42,7 +42,7 @@ def parse_colab(text: object) -> ColabMessage:
     Raises:
         ProtocolError: It is not such a text.
     """
-    if not isinstance(text, (str, bytes)) or len(text) > MAX_MESSAGE_BYTES:
+    if not isinstance(text, (str, bytes)):  # its length is the transport's matter
         raise ProtocolError("A message is a JSON text.")
     try:
         message = json.loads(text)

@@ -25,9 +25,6 @@ from ttybridge.model import Role
 MAX_COOKIES = 8
 """Cookies of our name that are tried: other paths of the same host may have set some, too."""
 
-MAX_BODY_BYTES = 1_000_000
-"""Largest body of a request: the limit of one message in docs/protocol.md."""
-
 MAX_LOGIN_BYTES = 4096
 """Largest body of the login form: a token has at most 256 characters."""
 
@@ -96,7 +93,7 @@ def authorize(
         return Decision(error.status, error.message)
     try:
         check_origin(facts, policy, seen, is_open=credentials.is_open)
-        _check_shape(facts)
+        _check_shape(facts, policy)
     except AccessDenied as error:
         return Decision(error.status, error.message, seen=seen)
     if credentials.is_open:
@@ -217,12 +214,12 @@ def _framed_link(
     return Decision(401, OLD_LINK, seen=seen, link=link)
 
 
-def _check_shape(facts: RequestFacts) -> None:
+def _check_shape(facts: RequestFacts, policy: SecurityPolicy) -> None:
     if facts.is_proxied and facts.method in PROXIED_METHODS:
         return  # the app has limits of its own
     if facts.method not in METHODS:
         raise AccessDenied("This method is not used here.", status=405)
-    limit = MAX_LOGIN_BYTES if facts.path == LOGIN else MAX_BODY_BYTES
+    limit = MAX_LOGIN_BYTES if facts.path == LOGIN else policy.max_body_bytes
     if facts.content_length > limit:
         raise AccessDenied(f"The request is larger than {limit} bytes.", status=413)
 

@@ -16,6 +16,7 @@ from ipaddress import (
 )
 
 from ttybridge.core.authority import DEFAULT_PORTS, Authority, parse_address, parse_origin
+from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.errors import AccessDenied, ConfigError
 
 PAGE, LOGIN, LOGOUT, HEALTH = "/", "/login", "/logout", "/healthz"
@@ -70,6 +71,8 @@ class SecurityPolicy:
     """Local paths of built page files that need no credential, such as `/style-1a2b.css`."""
     tunnels: tuple[Tunnel, ...] = ()
     """Public names of the tunnels that are open now."""
+    max_body_bytes: int = MAX_MESSAGE_BYTES
+    """Largest body of a request, but for the login and proxied apps."""
     _own: frozenset[Authority] = field(init=False, repr=False, compare=False)
     _extra: frozenset[Authority] = field(init=False, repr=False, compare=False)
     _proxies: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)

@@ -53,6 +53,11 @@ class Throttle:
         self._waiting += 1
         return True
 
+    @property
+    def waiting(self) -> int:
+        """How many answers wait."""
+        return self._waiting
+
     def leave(self) -> None:
         """Give the place back."""
         self._waiting -= 1

@@ -66,6 +66,7 @@ class Recorder:
     on a slow line does, and goes on with the screen of that moment.
 
     Attributes:
+        limit_bytes: Size at which the recording ends.
         size_bytes: Bytes of all lines so far.
         seconds: Time of the last event, since the beginning.
     """
@@ -90,7 +91,7 @@ class Recorder:
         self.size_bytes = 0
         self.seconds = 0.0
         self._open_terminal = open_terminal
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._clock = clock
         self._began = 0.0
         self._ready = asyncio.Event()
@@ -243,7 +244,7 @@ class Recorder:
         if self._sink is None or self._finish is not None or not text:
             return
         data = text.encode()
-        if self.size_bytes + len(data) > self._limit_bytes:
+        if self.size_bytes + len(data) > self.limit_bytes:
             self._finish = Finish(Why.LIMIT)
             self._ready.set()
             return

@@ -67,6 +67,8 @@ class Companion:
     """Is told what becomes of people, and ends their connections."""
     hub: Hub = field(repr=False)
     """The session."""
+    daemon: Daemon = field(repr=False)
+    """The sshd that listens."""
 
     async def connect(self, key: PublicKey, person: Person) -> single.Connection:
         """Start an sshd for one connection that accepts this key and no other.
@@ -201,6 +203,7 @@ async def companion(
             roster,
             authority,
             hub,
+            daemon,
         )
 
 

@@ -95,6 +95,11 @@ class Daemon:
         """Process id of the keeper; 0 where there is none."""
         return self._kept.pid if self._kept is not None else 0
 
+    @property
+    def is_up(self) -> bool:
+        """Whether sshd listens."""
+        return self._listens.is_set() and not self._ended.is_set()
+
     async def start(self) -> None:
         """Start sshd and wait until it listens.
 
@@ -158,7 +163,7 @@ class Daemon:
             for task in waits:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        return self._listens.is_set() and not self._ended.is_set()
+        return self.is_up
 
     def _on_line(self, text: str) -> None:
         self.log.take(text)

@@ -9,9 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from ttybridge.core.authority import parse_origin
+from ttybridge.core.limits import Bounds
+from ttybridge.core.meter import Meter
 from ttybridge.core.origin import SecurityPolicy
+from ttybridge.web.doorway import Doorway
 
 logger = logging.getLogger(__name__)
+
+LINGER_S = 2.0
+"""Time for the rest of a body that nobody wants, in seconds: a client that still sends it would
+lose the answer, which says why."""
 
 _UNSAFE = re.compile(r"[^!-~]")
 
@@ -78,25 +85,40 @@ class GuardedRunner(web.AppRunner):
     Args:
         app: The application.
         headers: Headers of every answer.
+        bounds: What one client may take.
+        meter: Counts.
         settings: Passed on to `web.AppRunner`.
+
+    Attributes:
+        doorway: The connections that have no request under way.
     """
 
-    __slots__ = ("_extra_headers",)
+    __slots__ = ("_extra_headers", "_meter", "doorway")
 
     def __init__(
-        self, app: web.Application, *, headers: Mapping[str, str], **settings: Any
+        self,
+        app: web.Application,
+        *,
+        headers: Mapping[str, str],
+        bounds: Bounds,
+        meter: Meter,
+        **settings: Any,
     ) -> None:
-        super().__init__(app, access_log=None, **settings)
+        super().__init__(app, access_log=None, lingering_time=LINGER_S, **settings)
         self._extra_headers = {**headers, "Cache-Control": "no-store"}
+        self._meter = meter
+        self.doorway = Doorway(bounds, meter, self._extra_headers)
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        return _GuardedServer(server, self._extra_headers)
+        return _GuardedServer(server, self._extra_headers, self.doorway, self._meter)
 
 
 class _GuardedServer(web.Server):
     # aiohttp 3.14 has no public way to choose the protocol class of an application's server.
-    def __init__(self, like: web.Server, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, like: web.Server, headers: Mapping[str, str], doorway: Doorway, meter: Meter
+    ) -> None:
         super().__init__(
             like.request_handler,
             request_factory=like.request_factory,
@@ -104,20 +126,60 @@ class _GuardedServer(web.Server):
             loop=asyncio.get_running_loop(),
             **like._kwargs,
         )
-        self.headers = headers
+        self.headers, self.doorway, self.meter = headers, doorway, meter
 
     def __call__(self) -> web.RequestHandler:
-        return _GuardedProtocol(self, loop=self._loop, answer_headers=self.headers, **self._kwargs)
+        return _GuardedProtocol(self, self.headers, self.doorway, self.meter)
 
 
 class _GuardedProtocol(web.RequestHandler):
-    __slots__ = ("_answer_headers",)
+    __slots__ = ("_answer_headers", "_doorway", "_meter", "tcp")
 
     def __init__(
-        self, manager: web.Server, *, answer_headers: Mapping[str, str], **settings: Any
+        self,
+        manager: "_GuardedServer",
+        answer_headers: Mapping[str, str],
+        doorway: Doorway,
+        meter: Meter,
     ) -> None:
-        super().__init__(manager, **settings)
-        self._answer_headers = answer_headers
+        super().__init__(manager, loop=manager._loop, **manager._kwargs)
+        self._answer_headers, self._doorway, self._meter = answer_headers, doorway, meter
+        self.tcp: asyncio.Transport | None = None  # aiohttp forgets its own before the end
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            self.tcp = transport
+            self._doorway.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._doorway.lost(self)
+        self.tcp = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._doorway.is_pending(self) and not self._messages:
+            self._doorway.head_begins(self)
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Any
+    ) -> tuple[web.StreamResponse, bool]:
+        self._doorway.begins(self)
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self._doorway.ends(self)
+
+    def cut(self, answer: bytes) -> None:
+        """End the connection, after an answer that may be empty."""
+        if self.tcp is None or self.tcp.is_closing():
+            return
+        if self.tcp.get_write_buffer_size():
+            self.tcp.abort()  # who does not read the last answer does not read this one
+            return
+        self.tcp.write(answer)
+        self.force_close()
 
     def handle_error(
         self,
@@ -130,7 +192,9 @@ class _GuardedProtocol(web.RequestHandler):
         if status >= 500:
             logger.error("request failed", exc_info=exc)
         else:
-            logger.info("malformed request from %s: %d", request.remote, status)
+            self._meter.refuse("request")
+            if self._meter.may_log(self.tcp):
+                logger.info("malformed request from %s: %d", request.remote, status)
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun")
         text = "Something went wrong here." if status >= 500 else "The request is malformed."

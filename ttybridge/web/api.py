@@ -10,9 +10,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ttybridge.core.access import Principal
+from ttybridge.core.limits import BODY_TIMEOUT_S
+from ttybridge.core.meter import Meter
 from ttybridge.core.people import Actor
 from ttybridge.core.permissions import Entrance
 from ttybridge.errors import AccessDenied
+from ttybridge.web.bodies import read_body
 from ttybridge.web.operations import Operations
 from ttybridge.web.routes import ROUTES, Route, answer, refusal, said
 from ttybridge.web.visitor import credential_of
@@ -29,6 +32,8 @@ class Api:
     Args:
         principal_of: Says who sent a request that the gate let through.
         name_of: Says what the person is called who holds a credential; empty when nobody knows.
+        meter: Counts.
+        body_timeout_s: Time for a body to arrive, in seconds.
 
     Attributes:
         operations: The bridge; None until it has started.
@@ -40,7 +45,10 @@ class Api:
         self,
         principal_of: Callable[[web.BaseRequest], Principal],
         name_of: Callable[[str], str] = lambda _credential: "",
+        meter: Meter | None = None,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
+        self._meter, self._body_timeout_s = meter or Meter(), body_timeout_s
         self._principal_of, self._name_of = principal_of, name_of
 
     def install(self, router: web.UrlDispatcher, base: str) -> None:
@@ -61,38 +69,38 @@ class Api:
         name = (self._name_of(credential) if credential else "") or principal.name
         return Actor(principal.role, name, Entrance.API, credential)
 
+    async def _read(self, request: web.Request) -> bytes:
+        """Return a body of JSON.
+
+        Raises:
+            AccessDenied: It is none, too large, or too slow.
+        """
+        if request.content_type != "application/json":
+            reason = "A request that changes something is sent with Content-Type: application/json."
+            raise AccessDenied(reason, status=415)
+        try:
+            return await read_body(request, MAX_BODY_BYTES, self._body_timeout_s, self._meter)
+        except web.HTTPRequestEntityTooLarge:
+            reason = f"The body is larger than {MAX_BODY_BYTES >> 10} KiB."
+            raise AccessDenied(reason, status=413) from None
+        except web.HTTPRequestTimeout:
+            raise AccessDenied("The body did not arrive in time.", status=408) from None
+
     def _handler(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             async def read() -> bytes:
-                return await _read(request)
+                return await self._read(request)
 
             try:
                 found = await answer(route, self.operations, lambda: self.actor_of(request), read)
                 return web.json_response(found)
             except Exception as error:
                 response = refusal(error)
-                if response.status == 413:
+                if response.status in (408, 413):
                     response.force_close()  # what is left of the body is not read
                 return response
 
         return handle
-
-
-async def _read(request: web.Request) -> bytes:
-    """Return a body of JSON.
-
-    Raises:
-        AccessDenied: It is none, or too large.
-    """
-    if request.content_type != "application/json":
-        reason = "A request that changes something is sent with Content-Type: application/json."
-        raise AccessDenied(reason, status=415)
-    body = b""
-    while chunk := await request.content.read(MAX_BODY_BYTES + 1 - len(body)):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise AccessDenied(f"The body is larger than {MAX_BODY_BYTES >> 10} KiB.", status=413)
-    return body
 
 
 async def _nothing(request: web.Request) -> web.StreamResponse:

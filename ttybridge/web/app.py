@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.web.api import Api
 from ttybridge.web.assets import Asset, Page
 from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance
 from ttybridge.web.events import Events
+from ttybridge.web.metrics import MetricsEntrance
 from ttybridge.web.proxy import Proxy
 from ttybridge.web.recordings import RecordingsEntrance, allow_wasm
 from ttybridge.web.security import Gate
@@ -32,6 +32,8 @@ class Entrances:
     """`api/`."""
     recordings: RecordingsEntrance
     """`recordings/` and `replay`."""
+    metrics: MetricsEntrance
+    """`metrics`."""
 
 
 def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) -> web.Application:
@@ -43,7 +45,7 @@ def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) ->
         entrances: What is behind the gate.
         base_path: Prefix of all paths; they are served without it, too, for proxies that strip it.
     """
-    app = web.Application(client_max_size=MAX_MESSAGE_BYTES)
+    app = web.Application(client_max_size=entrances.events.engine.bounds.message_bytes)
     gate.install(app)
     app.on_response_prepare.append(allow_wasm)  # after the gate, whose header it changes
     bases = tuple(dict.fromkeys(("", base_path)))
@@ -61,6 +63,7 @@ def make_app(gate: Gate, page: Page, entrances: Entrances, *, base_path: str) ->
         app.router.add_get(f"{base}/ssh", entrances.ssh.info)
         entrances.api.install(app.router, base)
         entrances.recordings.install(app.router, base)
+        entrances.metrics.install(app.router, base)
         app.router.add_route("*", f"{base}/proxy/{{rest:.*}}", entrances.proxy.handle)
     return app
 

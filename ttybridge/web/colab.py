@@ -4,25 +4,27 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ttybridge.core.access import Principal
 from ttybridge.core.colab_contract import parse_colab
+from ttybridge.core.limits import Bounds
+from ttybridge.core.meter import Meter
 from ttybridge.core.people import Person
 from ttybridge.core.permissions import Entrance
-from ttybridge.core.protocol import CHUNK_BYTES, MAX_MESSAGE_BYTES
+from ttybridge.core.protocol import CHUNK_BYTES
 from ttybridge.core.stream import Finished
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE
 from ttybridge.sessions.attachment import Attachment
-from ttybridge.sessions.door import NotAdmitted
 from ttybridge.sessions.hub import Hub
-from ttybridge.sessions.room import SessionFull
+from ttybridge.web.answers import plain
 from ttybridge.web.contract import ColabPeer
+from ttybridge.web.not_joined import reason_of, status_of
 from ttybridge.web.shared_frames import keep_short
 from ttybridge.web.visitor import visitor
 
@@ -56,6 +58,8 @@ class ColabEntrance:
         hub: Hub,
         principal_of: Callable[[web.Request], Principal],
         address_of: Callable[[web.Request], str] = _remote,
+        bounds: Bounds | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Serve a session.
 
@@ -63,26 +67,51 @@ class ColabEntrance:
             hub: The session.
             principal_of: Tells who sent a request.
             address_of: Tells where it came from.
+            bounds: What one client may take.
+            meter: Counts.
         """
+        self._bounds, self._meter = bounds or Bounds(), meter or Meter()
+        self._joining: Counter[tuple[str, str]] = Counter()
         self._hub = hub
         self._principal_of, self._address_of = principal_of, address_of
         self._open: dict[_Client, str] = {}
         self._closing = False
 
+    @property
+    def joining(self) -> int:
+        """The most connections that one client has that have not joined."""
+        return max(self._joining.values(), default=0)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until either side ends it."""
         principal = self._principal_of(request)
         socket = web.WebSocketResponse(
-            max_msg_size=MAX_MESSAGE_BYTES, compress=False, heartbeat=HEARTBEAT_S, autoping=False
+            max_msg_size=self._bounds.message_bytes,
+            compress=False,
+            heartbeat=HEARTBEAT_S,
+            autoping=False,
         )
         if not socket.can_prepare(request).ok:
             return web.Response(status=426, text="This address is a WebSocket.\n")
-        person = visitor(principal, Entrance.COLAB, self._address_of(request))
-        client = _Client(self._hub, person, _Line(socket, request.transport))
+        address = self._address_of(request)
+        place = (principal.id, address)
+        if self._joining[place] >= self._bounds.handshakes:
+            self._meter.refuse("handshakes")
+            return plain(429, "Too many of your connections have not joined.")
+        person = visitor(principal, Entrance.COLAB, address)
+        client = _Client(self._hub, person, _Line(socket, request.transport), self._meter)
         try:
-            refusal = await client.knock()
-            if refusal is not None:
-                return refusal
+            self._joining[place] += 1
+            try:
+                error = await client.knock()
+            finally:
+                self._joining[place] -= 1
+                self._joining += Counter()  # those with nobody are forgotten
+            if error is not None:
+                self._meter.refuse(reason_of(error))
+                if self._meter.may_log(request.transport):
+                    log.warning("a client could not join: %s", error)
+                return plain(status_of(error), str(error))
             if self._closing:
                 return web.Response(status=503, text="The bridge is stopping.\n")
             await socket.prepare(request)
@@ -141,8 +170,8 @@ class _Line:
 class _Client:
     """One client, from the moment at which it asks to come in."""
 
-    def __init__(self, hub: Hub, person: Person, line: _Line) -> None:
-        self._hub, self._line = hub, line
+    def __init__(self, hub: Hub, person: Person, line: _Line, meter: Meter) -> None:
+        self._hub, self._line, self._meter = hub, line, meter
         self._peer: ColabPeer | None = None
         self._size = DEFAULT_SIZE
         self._pings: dict[bytes, float] = {}
@@ -152,25 +181,17 @@ class _Client:
             hub.join(person, DEFAULT_SIZE, acks=False, on_waiting=self._waits.set)
         )
 
-    async def knock(self) -> web.Response | None:
-        """Join, or begin to wait until somebody opens; return the answer where neither works."""
+    async def knock(self) -> TtyBridgeError | None:
+        """Join, or begin to wait until somebody opens; return why where neither works."""
         waits = asyncio.create_task(self._waits.wait())
         try:
             await asyncio.wait([self._joining, waits], return_when=asyncio.FIRST_COMPLETED)
         finally:
             waits.cancel()
         error = self._joining.exception() if self._joining.done() else None
-        if error is None:
-            return None
-        if not isinstance(error, TtyBridgeError):
+        if error is not None and not isinstance(error, TtyBridgeError):
             raise error
-        log.warning("a client could not join: %s", error)
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        if isinstance(error, NotAdmitted):
-            status = HTTPStatus.FORBIDDEN
-        elif isinstance(error, SessionFull):
-            status = HTTPStatus.TOO_MANY_REQUESTS
-        return web.Response(status=status, text=f"{error}\n")
+        return error
 
     async def serve(self) -> None:
         """Pass output and input on until either side ends."""
@@ -184,6 +205,7 @@ class _Client:
         try:
             attachment = self._joining.result()
         except TtyBridgeError as error:
+            self._meter.refuse(reason_of(error))
             await self._tell(f"{error.message}\r\n")
             await self._line.close(WSCloseCode.OK)
             return
@@ -253,13 +275,17 @@ class _Client:
                     rtt_s = asyncio.get_running_loop().time() - sent
                     self._peer.attachment.rtt_s = rtt_s
             elif message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                is_large = self._line.socket.close_code == WSCloseCode.MESSAGE_TOO_BIG
+                self._meter.refuse("size" if is_large else "packet")
                 return
             else:
+                self._meter.took(len(message.data))
                 try:
                     if not self._receive(message.data):
                         await self._line.close(WSCloseCode.OK)
                         return
                 except ProtocolError as error:
+                    self._meter.refuse("packet")
                     log.info("a client of colab/tty is cut off: %s", error.message)
                     await self._line.close(WSCloseCode.UNSUPPORTED_DATA)
                     return

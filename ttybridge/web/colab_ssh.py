@@ -9,6 +9,7 @@ from typing import Protocol
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ttybridge.core.access import Principal
+from ttybridge.core.meter import Meter
 from ttybridge.core.people import Person
 from ttybridge.core.permissions import Entrance
 from ttybridge.core.protocol import CHUNK_BYTES, MAX_MESSAGE_BYTES
@@ -96,6 +97,8 @@ class ColabSshEntrance:
         limit: int,
         principal_of: Callable[[web.Request], Principal],
         address_of: Callable[[web.Request], str] = _remote,
+        meter: Meter | None = None,
+        message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         """Lead to sshd.
 
@@ -104,12 +107,25 @@ class ColabSshEntrance:
             limit: Most connections at a time.
             principal_of: Tells who sent a request.
             address_of: Tells where it came from.
+            meter: Counts.
+            message_bytes: Largest message of a client.
         """
+        self._meter, self._message_bytes = meter or Meter(), message_bytes
         self._sshd = sshd
         self._limit = limit
         self._principal_of, self._address_of = principal_of, address_of
         self._open: dict[asyncio.Task[object], _Open] = {}
         self._closing = False
+
+    @property
+    def limit(self) -> int:
+        """Most connections at a time."""
+        return self._limit
+
+    @property
+    def count(self) -> int:
+        """How many connections there are, or are being made."""
+        return len(self._open)
 
     async def info(self, _request: web.Request) -> web.StreamResponse:
         """Say whom to log in as, and which host key to expect."""
@@ -129,7 +145,7 @@ class ColabSshEntrance:
         if key is None:
             return plain(400, problem)
         socket = web.WebSocketResponse(
-            max_msg_size=MAX_MESSAGE_BYTES,
+            max_msg_size=self._message_bytes,
             compress=False,
             heartbeat=HEARTBEAT_S,
             timeout=GOODBYE_S,
@@ -139,6 +155,7 @@ class ColabSshEntrance:
         if self._closing:
             return plain(503, "The bridge is stopping.")
         if len(self._open) >= self._limit:
+            self._meter.refuse("ssh")
             return plain(429, f"There are {self._limit} SSH connections already (--max-ssh).")
         task = asyncio.current_task()
         here = _Open(principal.id)

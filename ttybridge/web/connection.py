@@ -10,9 +10,11 @@ from aiohttp import web
 from engineio import packet as eio_packet
 
 from ttybridge.core.access import Principal
+from ttybridge.core.meter import Meter
 from ttybridge.core.protocol import check_content, check_packet
 from ttybridge.core.stream import Chunk
 from ttybridge.errors import ProtocolError
+from ttybridge.web.bodies import read_body
 from ttybridge.web.polling import Turns
 from ttybridge.web.shared_frames import Line, frames_of, frames_of_chunk
 
@@ -69,6 +71,7 @@ class Connection:
         turns: The order of its polling requests.
         is_joined: Whether it has a place in the session; otherwise it ends at its deadline.
         is_open: Whether it has not ended.
+        since: When it was opened, on the event loop's clock.
         has_websocket: Whether a WebSocket carries it, or is about to after polling.
         on_ack: Called with the offset that the client acknowledges.
         on_event: Called with the name and the arguments of any other event of the client. What
@@ -77,9 +80,16 @@ class Connection:
     """
 
     def __init__(
-        self, sid: str, principal: Principal, request: web.Request, eio: Any, address: str
+        self,
+        sid: str,
+        principal: Principal,
+        request: web.Request,
+        eio: Any,
+        address: str,
+        meter: Meter,
     ) -> None:
         """Remember the connection."""
+        self._meter = meter
         self.sid, self.principal, self.address = sid, principal, address
         self.query = request.query
         self.turns = Turns()
@@ -95,6 +105,7 @@ class Connection:
         self._said_hello = False
         self._line: Line | None = None
         self._loop = asyncio.get_running_loop()
+        self.since = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._upgrade: asyncio.TimerHandle | None = None
         self._join_timeout_s = 0.0
@@ -192,17 +203,29 @@ class Connection:
         if not self.is_open:
             self.forget()
 
-    async def read_body(self, request: web.Request) -> bytes:
+    @property
+    def message_bytes(self) -> int:
+        """Bytes of the largest message that the client may send."""
+        return int(self._eio.max_http_buffer_size)
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether it has no place yet, and a deadline to get one: nobody has it wait."""
+        return not self.is_joined and self._timer is not None
+
+    async def read_body(self, request: web.Request, within_s: float) -> bytes:
         """Read the whole body of a request.
 
         Raises:
             ProtocolError: The connection has ended before.
+            web.HTTPRequestEntityTooLarge: It is larger than one message may be.
+            web.HTTPRequestTimeout: It has not arrived after `within_s` seconds.
         """
         limit = asyncio.timeout(None)
         self._bodies.add(limit)
         try:
             async with limit:
-                return await request.read()
+                return await read_body(request, self.message_bytes, within_s, self._meter)
         except TimeoutError as error:
             if request.transport is not None:
                 request.transport.abort()  # with half a body, it serves nobody else either
@@ -350,6 +373,7 @@ class Connection:
 
     def _on_deadline(self) -> None:
         if not self.is_joined:
+            self._meter.refuse("joining")
             log.info("a connection that did not join was closed")
             self.abort()
 

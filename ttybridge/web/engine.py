@@ -4,7 +4,8 @@ What python-engineio 4.15 and python-socketio 5.18 do by themselves, and what st
 
 - A polling `sid` is honoured from anybody: the guard binds it to the credential that opened it.
 - JSONP is on: a request with `j` is refused.
-- A POST body is read with one `read`, which may return a part: it is read whole first.
+- A POST body is read with one `read`, which may return a part: it is read whole first, in a time.
+- Any number of handshakes is kept that nobody goes on with: each client has so many.
 - More than 16 packets in a POST are dropped with status 200: the limit is `MAX_POST_PACKETS`.
 - An upgrade packet is answered with a packet in a queue without limit, as an event with a number
   is, and any number of upgrades may be under way: `connection.py` limits them.
@@ -22,21 +23,24 @@ import gzip
 import io
 import logging
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import socketio
-from aiohttp import WSMsgType, web
+from aiohttp import web
 from engineio.async_drivers import aiohttp as driver
 from engineio.payload import Payload
 
 from ttybridge.advice import is_loopback
 from ttybridge.core.access import Principal
-from ttybridge.core.protocol import MAX_MESSAGE_BYTES
+from ttybridge.core.limits import Bounds
+from ttybridge.core.meter import Meter
 from ttybridge.errors import ProtocolError
 from ttybridge.web import polling
-from ttybridge.web.connection import CLOSE_GRACE_S, MAX_POST_PACKETS, Connection
-from ttybridge.web.shared_frames import Line, PacketQueue
+from ttybridge.web.connection import MAX_POST_PACKETS, Connection
+from ttybridge.web.shared_frames import PacketQueue
+from ttybridge.web.websocket import ATTACHMENTS, GuardedWebSocket
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +50,9 @@ PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
 """Time for the answer to a heartbeat; a line of 16 KB/s moves the credit window in it."""
 
-TURN_EVENTS = 16
-"""Events of one client that are taken before others have their turn, however many there are."""
-
 GZIP_LEVEL = 3
 """How hard answers to polling are compressed, from 1 KB on: 87 KB of coloured text take 3 ms and
 shrink to 18 KB; python-engineio 4.15 has level 9, which takes 18 ms for 16 KB."""
-
-HELLO = "hello"
-"""Query parameter of a WebSocket's address: the argument of the Socket.IO connection, in JSON. It
-counts as the first packet, and saves the round trip that a client needs to send that."""
 
 _silent = logging.getLogger("ttybridge.libraries")
 _silent.addHandler(logging.NullHandler())
@@ -65,78 +62,21 @@ _silent.setLevel(logging.CRITICAL + 1)
 Payload.max_decode_packets = MAX_POST_PACKETS
 
 
-class _GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has no types
-    """The driver's WebSocket: text frames only, each checked; no compression of keystrokes."""
-
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        request = environ["aiohttp.request"]
-        connection: Connection | None = environ.get("ttybridge.connection")
-        if connection is None or connection.has_websocket:
-            raise web.HTTPBadRequest(text="This connection has a WebSocket already.\n")
-        self.environ, self._connection = environ, connection
-        self._sock = web.WebSocketResponse(
-            max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=CLOSE_GRACE_S
-        )
-        self._line = Line(self._sock, request)
-        self._hello = "" if "sid" in request.query else request.query.get(HELLO, "")
-        connection.begin_websocket(self._line, upgrades="sid" in request.query)
-        try:
-            await self._sock.prepare(request)
-            await self.handler(self)
-            await self._sock.close()  # here, so that the next one comes after this one
-        finally:
-            connection.end_websocket()
-        return self._sock
-
-    async def send(self, message: str | bytes) -> None:
-        self._line.is_writing = True
-        try:
-            await super().send(message)
-        finally:
-            self._line.is_writing = False
-
-    async def wait(self) -> str:
-        taken = 0
-        if self._hello:
-            packet, self._hello = f"40{self._hello}", ""
-            try:
-                self._connection.check_frame(packet)
-            except ProtocolError as error:
-                raise _malformed(error) from error
-            return packet
-        while True:
-            message = await self._sock.receive()
-            if message.type is not WSMsgType.TEXT:
-                raise OSError("the client is gone, or sent what is not text")
-            try:
-                if self._connection.takes(message.data):
-                    taken += 1
-                    if taken % TURN_EVENTS == 0:
-                        await asyncio.sleep(0)
-                    continue
-                self._connection.check_frame(message.data)
-            except ProtocolError as error:
-                raise _malformed(error) from error
-            return str(message.data)
-
-
-def _malformed(error: ProtocolError) -> OSError:
-    """Say why a connection ends, and return what the libraries take for its end."""
-    log.info("connection closed: %s", error.message)
-    return OSError("malformed packet")
+Client = tuple[str, str]
+"""A client before it has joined: whose credential it has, and where it is."""
 
 
 class _Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
     """Tells of Engine.IO connections as they open and close."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: "Engine", message_bytes: int) -> None:
         super().__init__(
             async_mode="aiohttp",
             async_handlers=False,  # with True, an await in a handler reorders keystrokes
             cors_allowed_origins=[],  # the gate has checked Host and Origin
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
-            max_http_buffer_size=MAX_MESSAGE_BYTES,
+            max_http_buffer_size=message_bytes,
             logger=_silent,
             engineio_logger=_silent,
         )
@@ -157,6 +97,9 @@ class Engine:
     Attributes:
         sio: The Socket.IO server; handlers register there.
         connections: All Engine.IO connections by their session id.
+        bounds: What one client may take.
+        meter: Counts.
+        join_timeout_s: Time from the handshake to a place in the session, in seconds.
     """
 
     def __init__(
@@ -165,6 +108,8 @@ class Engine:
         join_timeout_s: float,
         principal_of: Callable[[web.Request], Principal],
         address_of: Callable[[web.Request], str],
+        bounds: Bounds | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Make the server.
 
@@ -172,18 +117,21 @@ class Engine:
             join_timeout_s: Time from the handshake to a place in the session, in seconds.
             principal_of: Tells who sent a request that has passed the gate.
             address_of: Tells where it came from.
+            bounds: What one client may take.
+            meter: Counts.
         """
+        self.bounds, self.meter = bounds or Bounds(), meter or Meter()
         self.connections: dict[str, Connection] = {}
         self._last: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._join_timeout_s = join_timeout_s
+        self.join_timeout_s = join_timeout_s
         self._principal_of = principal_of
         self._address_of = address_of
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = asyncio.Event()
-        self.sio = _Server(self)
+        self.sio = _Server(self, self.bounds.message_bytes)
         self.sio.eio._async = {
             **driver._async,
-            "websocket": _GuardedWebSocket,
+            "websocket": GuardedWebSocket,
             "translate_request": self._translate,
         }
         self.sio.eio.create_queue = PacketQueue
@@ -202,7 +150,9 @@ class Engine:
         sid = request.query.get("sid")
         if sid is None and request.query.get("EIO") != "4":
             raise web.HTTPBadRequest(text="Use a Socket.IO client of version 3 or 4 (EIO=4).\n")
-        if sid is not None:
+        if sid is None:
+            self._must_have_room(request)
+        else:
             connection = self.connections.get(sid)
             if connection is None:
                 raise web.HTTPBadRequest(text="This connection has ended. Connect again.\n")
@@ -211,6 +161,37 @@ class Engine:
             if request.query.get("transport") != "websocket":
                 return await self._poll(request, connection)
         return await self._handle(request)
+
+    def joining(self, client: Client | None = None) -> int:
+        """Return how many connections a client has that have not joined; of all, the most."""
+        found = Counter(
+            (c.principal.id, c.address) for c in self.connections.values() if c.is_joining
+        )
+        return found[client] if client is not None else max(found.values(), default=0)
+
+    def joining_s(self, now: float) -> float:
+        """Return how long the slowest connection has been joining until now, in seconds.
+
+        Args:
+            now: The event loop's time.
+        """
+        return max((now - c.since for c in self.connections.values() if c.is_joining), default=0.0)
+
+    def _must_have_room(self, request: web.Request) -> None:
+        """Check that a client may open one more connection.
+
+        Raises:
+            web.HTTPTooManyRequests: It has too many that have not joined.
+        """
+        client = (self._principal_of(request).id, self._address_of(request))
+        if self.joining(client) >= self.bounds.handshakes:
+            self.meter.refuse("handshakes")
+            if self.meter.may_log(request.transport):
+                log.info("a client has %d connections that do not join", self.bounds.handshakes)
+            raise web.HTTPTooManyRequests(
+                text="Too many of your connections have not joined. Try again in a moment.\n",
+                headers={"Retry-After": "1"},
+            )
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -239,8 +220,8 @@ class Engine:
             number = int(text)
             await turns.begin_post(number)
         except (ProtocolError, ValueError) as error:
-            log.info("connection closed: POSTs out of order")
-            connection.abort()
+            self.meter.refuse("packet")
+            self._end_bad(connection, "POSTs out of order")
             raise web.HTTPBadRequest(text="This request is not the next.\n") from error
         try:
             return await self._handle(request)
@@ -276,11 +257,16 @@ class Engine:
         """Note a new Engine.IO connection."""
         request = environ["aiohttp.request"]
         connection = Connection(
-            sid, self._principal_of(request), request, self.sio.eio, self._address_of(request)
+            sid,
+            self._principal_of(request),
+            request,
+            self.sio.eio,
+            self._address_of(request),
+            self.meter,
         )
         if request.query.get("transport") != "websocket":
             _gather_echoes(self.sio.eio.sockets[sid])
-        connection.start_deadline(self._join_timeout_s)
+        connection.start_deadline(self.join_timeout_s)
         self.connections[sid] = environ["ttybridge.connection"] = connection
 
     def on_closed(self, sid: str) -> None:
@@ -296,22 +282,34 @@ class Engine:
         environ: dict[str, Any] = driver.translate_request(request)
         connection = self.connections.get(request.query.get("sid", ""))
         environ["ttybridge.connection"] = connection
+        environ["ttybridge.meter"] = self.meter
         if is_loopback(self._address_of(request)) and is_loopback(request.url.host or ""):
             environ.pop("HTTP_ACCEPT_ENCODING", None)  # no line is saved, and a tunnel has a name
         if request.method == "POST":
+            body = b""
             try:
                 if connection is None:
                     raise ProtocolError("Nobody is connected here.")
-                body = await connection.read_body(request)
+                body = await connection.read_body(request, self.bounds.body_timeout_s)
                 connection.check_body(body)
+            except web.HTTPException as error:
+                self._end_bad(connection, f"a body is refused: {error.status}")
+                raise
             except (ProtocolError, UnicodeDecodeError) as error:
-                if connection is not None and connection.is_open:
-                    log.info("connection closed: malformed packet")
-                    connection.abort()
+                if connection is None or connection.is_open:
+                    self.meter.refuse("attachment" if _has_attachment(body) else "packet")
+                self._end_bad(connection, "malformed packet")
                 raise web.HTTPBadRequest(text="The packet is malformed.\n") from error
             environ["wsgi.input"] = _Body(body)
             environ["CONTENT_LENGTH"] = str(len(body))
         return environ
+
+    def _end_bad(self, connection: Connection | None, why: str) -> None:
+        """Cut a connection whose client does what it must not."""
+        if connection is not None and connection.is_open:
+            if self.meter.may_log(connection):
+                log.info("connection closed: %s", why)
+            connection.abort()
 
     def _start_task(
         self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
@@ -331,6 +329,11 @@ def _gather_echoes(socket: Any) -> None:
         return packets if socket.upgraded else await polling.gather_echo(socket, packets)
 
     socket.poll = poll_more
+
+
+def _has_attachment(body: bytes) -> bool:
+    starts = [start.encode() for start in ATTACHMENTS]
+    return any(body.startswith(start) or b"\x1e" + start in body for start in starts)
 
 
 class _Body:

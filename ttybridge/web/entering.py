@@ -1,6 +1,5 @@
 """How people come in and go: the cookie, the login form, links, and pages in foreign frames."""
 
-import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from aiohttp import web
 from ttybridge.core.access import BEARER, COOKIE_MAX_AGE_S, Credentials, Principal
 from ttybridge.core.decision import ASK, MAX_LOGIN_BYTES
 from ttybridge.core.links import Link, Over
+from ttybridge.core.meter import Meter
 from ttybridge.core.origin import Seen
+from ttybridge.web.bodies import read_body
 from ttybridge.web.request_facts import LINK_NAMES, tokens_of
 
 FORM_TIMEOUT_S = 10.0
-"""Time for the whole login form to arrive."""
+"""Longest time for the whole login form to arrive, in seconds: nobody knows who sends it."""
 
 WRONG_TOKEN = b'<p class="wrong" role="alert">This token is wrong.</p>'
 """Stands before the form of the login page when a wrong token was given."""
@@ -167,22 +168,20 @@ def over_page(login_page: bytes, over: Over) -> bytes:
     return _INVITATION.sub(what, page, count=1)
 
 
-async def read_form(request: web.Request) -> Form:
+async def read_form(request: web.Request, within_s: float, meter: Meter) -> Form:
     """Read the login form.
+
+    Args:
+        request: The request.
+        within_s: Time for a body to arrive, in seconds; at most FORM_TIMEOUT_S counts.
+        meter: Counts.
 
     Raises:
         web.HTTPRequestEntityTooLarge: The body is larger than MAX_LOGIN_BYTES.
-        web.HTTPRequestTimeout: It does not arrive in FORM_TIMEOUT_S.
+        web.HTTPRequestTimeout: It does not arrive in time.
     """
-    body = b""
-    try:
-        async with asyncio.timeout(FORM_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > MAX_LOGIN_BYTES:
-                    raise web.HTTPRequestEntityTooLarge(MAX_LOGIN_BYTES, len(body))
-    except TimeoutError:
-        raise web.HTTPRequestTimeout(text="The form did not arrive in time.") from None
+    within_s = min(within_s, FORM_TIMEOUT_S)
+    body = await read_body(request, MAX_LOGIN_BYTES, within_s, meter)
     if request.content_type != "application/x-www-form-urlencoded":
         return Form()
     text = body.decode("utf-8", "surrogateescape")

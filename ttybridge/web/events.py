@@ -14,12 +14,11 @@ from ttybridge.core.permissions import Entrance
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, ClientId, End, EndReason, ExitStatus
 from ttybridge.sessions.attachment import Attachment
-from ttybridge.sessions.door import NotAdmitted
 from ttybridge.sessions.hub import Hub, NoSuchClient
-from ttybridge.sessions.room import SessionFull
 from ttybridge.web.announcements import Announcements
 from ttybridge.web.connection import Connection
 from ttybridge.web.engine import Engine
+from ttybridge.web.not_joined import reason_of, refusal
 from ttybridge.web.peers import ColabSocketPeer, PagePeer, Peer, colab_data
 from ttybridge.web.pump import PagePump, send_to_colab
 from ttybridge.web.visitor import credential_of, visitor
@@ -131,9 +130,10 @@ class Events:
             elif not self._came_back(sid, connection, hello):
                 await self._join_page(sid, connection, hello)
         except TtyBridgeError as error:
+            self.engine.meter.refuse(reason_of(error))
             log.warning("a client could not join: %s", error)
             connection.refuse()
-            raise Refused(error.message, _refusal(error)) from error
+            raise Refused(error.message, refusal(error)) from error
 
     def _came_back(self, sid: str, connection: Connection, hello: protocol.Hello) -> bool:
         """Give a client that lost its connection its place back, if it still has one."""
@@ -187,6 +187,7 @@ class Events:
             self._tasks.discard(task)
             error = None if task.cancelled() else task.exception()
             if isinstance(error, TtyBridgeError):
+                self.engine.meter.refuse(reason_of(error))
                 tell(error)
                 connection.send(protocol.DISCONNECT)
                 connection.close()
@@ -209,7 +210,7 @@ class Events:
             self._serve_page(sid, connection, attachment, resumed=False)
 
         def tell(waits: "Waits") -> None:
-            event = ("waiting", {}) if waits is None else ("refused", _refusal(waits))
+            event = ("waiting", {}) if waits is None else ("refused", refusal(waits))
             connection.send(protocol.event(*event))
 
         await self._join_or_wait(sid, connection, join, tell)
@@ -346,6 +347,7 @@ class Events:
         try:
             client.peer.receive(name, args)
         except ProtocolError as error:
+            self.engine.meter.refuse("packet")
             log.info("client %s is cut off: %s", client.peer.attachment.id, error.message)
             self._drop(sid)
             client.connection.abort()
@@ -371,19 +373,3 @@ class Events:
         if client is not None:
             client.sender.cancel()
             self._hub.leave(client.peer.attachment)
-
-
-def _refusal(error: TtyBridgeError) -> dict[str, str]:
-    return {"code": _refusal_code(error), "hint": str(error)}
-
-
-def _refusal_code(error: TtyBridgeError) -> str:
-    match error:
-        case SessionFull():
-            return "full"
-        case NotAdmitted(code=code):
-            return code
-        case ProtocolError():
-            return "bad-request"
-        case _:
-            return "unavailable"

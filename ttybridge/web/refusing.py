@@ -8,6 +8,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from ttybridge.core.decision import METHODS, OLD_LINK, Decision
+from ttybridge.core.meter import OF_STATUS, Meter
 from ttybridge.core.origin import LOGIN, PAGE, RequestFacts
 from ttybridge.core.throttle import MAX_DELAY_S, Throttle
 from ttybridge.web import entering
@@ -25,6 +26,7 @@ class Refusing:
             that returns it.
         clock: Seconds since 1970.
         on_failure: Called with the client's address for a wrong token whose answer waits.
+        meter: Counts.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Refusing:
         login_page: bytes | Callable[[], bytes],
         clock: Callable[[], float],
         on_failure: Callable[[str], None],
+        meter: Meter,
     ) -> None:
         self._throttle = throttle
         self._login_page = login_page
         self._clock = clock
         self._on_failure = on_failure
+        self._meter = meter
         self._stopping = asyncio.Event()
 
     @property
@@ -64,14 +68,16 @@ class Refusing:
         if decision.is_failed_try:
             status = await self._slow_down(address) or decision.status
             decision = replace(decision, status=status)
-        logger.info(
-            "refused %s %s from %s: %d %s",
-            shown(request.method),
-            shown(facts.path),
-            shown(address),
-            decision.status,
-            decision.reason,
-        )
+        self._meter.refuse(OF_STATUS.get(decision.status, "request"))
+        if self._meter.may_log(request.transport):
+            logger.info(
+                "refused %s %s from %s: %d %s",
+                shown(request.method),
+                shown(facts.path),
+                shown(address),
+                decision.status,
+                decision.reason,
+            )
         response = self._answer(request, facts, decision, page_address)
         if response.status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="ttybridge"'

@@ -15,7 +15,9 @@ from aiohttp.typedefs import Handler
 from ttybridge.core.access import SHARED_IDS, Credentials, Principal
 from ttybridge.core.authority import Authority
 from ttybridge.core.decision import NO_CREDENTIAL, Decision, after_opening, authorize, over_link
+from ttybridge.core.limits import Bounds
 from ttybridge.core.links import Link
+from ttybridge.core.meter import Meter
 from ttybridge.core.origin import (
     HEALTH,
     LOGIN,
@@ -63,6 +65,8 @@ class Gate:
         on_logout: Called with the session id after a logout, to end its live connections.
         page: The HTML of the page, for frames that a link was made for.
         scripts: Sources for `script-src` of the scripts in the page.
+        bounds: What one client may take.
+        meter: Counts.
 
     Attributes:
         note: Takes events for the audit log.
@@ -80,7 +84,10 @@ class Gate:
         on_logout: Callable[[str], Awaitable[None]] | None = None,
         page: bytes = b"",
         scripts: Sequence[str] = (),
+        bounds: Bounds | None = None,
+        meter: Meter | None = None,
     ) -> None:
+        self._bounds, self._meter = bounds or Bounds(), meter or Meter()
         self._policy = policy
         self._credentials = credentials
         self._clock = clock
@@ -90,7 +97,7 @@ class Gate:
         self._page = page
         framed = bool(policy.frame_origins)
         self._entering = Entering(credentials, self._cookie_name, framed, clock)
-        self._refusing = Refusing(throttle, login_page, clock, self._failed)
+        self._refusing = Refusing(throttle, login_page, clock, self._failed, self._meter)
         self.note: Note = no_note
         self.on_session: Callable[[str, float], None] = lambda _id, _expires_at: None
 
@@ -115,12 +122,14 @@ class Gate:
 
         Args:
             app: The application, after `install`.
-            keepalive_s: Seconds that a connection may be quiet, or take for a request head;
-                aiohttp's default is an hour. Longer than the 60 s that proxies keep theirs.
+            keepalive_s: Seconds that a connection may be quiet between two requests; aiohttp's
+                default is an hour. Longer than the 60 s that proxies keep theirs.
         """
         return GuardedRunner(
             app,
             headers=self._headers,
+            bounds=self._bounds,
+            meter=self._meter,
             auto_decompress=False,  # what goes through to an app stays as it is
             keepalive_timeout=keepalive_s,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
@@ -226,7 +235,7 @@ class Gate:
         facts = facts_of(request, self._policy, self._cookie_name)
         # Decided again for its view of proxies: what is in the form is judged below.
         decision = authorize(facts, self._policy, self._credentials, self._clock())
-        form = await entering.read_form(request)
+        form = await entering.read_form(request, self._bounds.body_timeout_s, self._meter)
         if self._credentials.is_open:
             return self._enter(request, decision)
         if len(form.links) == 1 and not form.tokens:

@@ -12,6 +12,7 @@ from aiohttp import web
 from ttybridge import __version__
 from ttybridge.config import Config
 from ttybridge.core.access import Credentials, Principal
+from ttybridge.core.meter import Meter
 from ttybridge.core.origin import SecurityPolicy
 from ttybridge.core.permissions import Entrance
 from ttybridge.core.throttle import Throttle
@@ -26,6 +27,8 @@ from ttybridge.web.colab import ColabEntrance
 from ttybridge.web.colab_ssh import ColabSshEntrance, Sshd
 from ttybridge.web.engine import Engine
 from ttybridge.web.events import Events
+from ttybridge.web.measures import Measures
+from ttybridge.web.metrics import MetricsEntrance
 from ttybridge.web.proxy import Proxy
 from ttybridge.web.recordings import Recorded, RecordingsEntrance
 from ttybridge.web.security import Gate
@@ -85,29 +88,38 @@ async def serve(
         base_path=config.base_path,
         proxied_ports=config.proxy,
         public_files=frozenset(f"/{name}" for name in page.public),
+        max_body_bytes=config.max_message_bytes,
     )
+    bounds, meter, throttle = config.bounds, Meter(config.log_lines), Throttle()
     credentials = Credentials(token, new_id=lambda: secrets.token_urlsafe(18))
     gate = Gate(
         policy,
         credentials,
-        Throttle(),
+        throttle,
         page.login,
         on_logout=on_logout,
         page=page.files[INDEX].forms["identity"],
         scripts=page.scripts_inside,
+        bounds=bounds,
+        meter=meter,
     )
     gate.note = note
     engine = Engine(
         join_timeout_s=config.join_timeout_s,
         principal_of=gate.principal_of,
         address_of=address_of,
+        bounds=bounds,
+        meter=meter,
     )
     events = Events(
         hub, engine, title=title_of(config), version=__version__, recording=recordings.state
     )
-    colab = ColabEntrance(hub, gate.principal_of, address_of)
-    ssh = ColabSshEntrance(sshd, config.max_ssh, gate.principal_of, address_of)
-    api = Api(let_in, hub.people.name_of)
+    colab = ColabEntrance(hub, gate.principal_of, address_of, bounds, meter)
+    ssh = ColabSshEntrance(
+        sshd, config.max_ssh, gate.principal_of, address_of, meter, bounds.message_bytes
+    )
+    api = Api(let_in, hub.people.name_of, meter, bounds.body_timeout_s)
+    metrics = MetricsEntrance(config.metrics, let_in)
     proxy = Proxy(
         config.proxy,
         port,
@@ -131,10 +143,12 @@ async def serve(
     hub.people.holders.append(serving)
     hub.people.is_link_open = serving.is_link_open
     entrances = Entrances(
-        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, let_in)
+        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, let_in), metrics
     )
     app = make_app(gate, page, entrances, base_path=config.base_path)
     runner = gate.runner(app)
+    serving.measures = Measures(engine, colab, ssh, runner.doorway, throttle, meter)
+    serving.metrics = metrics
     await runner.setup()
     try:
         for listener in sockets:

@@ -16,6 +16,8 @@ from ttybridge.sessions.hub import Hub
 from ttybridge.web.api import Api
 from ttybridge.web.events import Events
 from ttybridge.web.expiries import Expiries
+from ttybridge.web.measures import Measures
+from ttybridge.web.metrics import MetricsEntrance
 from ttybridge.web.security import Gate
 
 
@@ -49,7 +51,12 @@ class Serving:
 
     Attributes:
         api: The entrance `api/`; whoever has the bridge's operations sets them there.
+        measures: What is used of the limits.
+        metrics: The entrance `metrics`; whoever has all numbers sets them there.
     """
+
+    measures: Measures
+    metrics: MetricsEntrance
 
     def __init__(
         self,
