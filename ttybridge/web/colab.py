@@ -27,6 +27,7 @@ from ttybridge.web.contract import ColabPeer
 from ttybridge.web.not_joined import reason_of, status_of
 from ttybridge.web.shared_frames import keep_short
 from ttybridge.web.visitor import visitor
+from ttybridge.web.websocket import reason_of_error
 
 log = logging.getLogger(__name__)
 
@@ -275,8 +276,7 @@ class _Client:
                     rtt_s = asyncio.get_running_loop().time() - sent
                     self._peer.attachment.rtt_s = rtt_s
             elif message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                is_large = self._line.socket.close_code == WSCloseCode.MESSAGE_TOO_BIG
-                self._meter.refuse("size" if is_large else "packet")
+                self._meter.refuse(reason_of_error(message.data))
                 return
             else:
                 self._meter.took(len(message.data))

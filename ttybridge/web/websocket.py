@@ -25,6 +25,12 @@ ATTACHMENTS = ("45", "46", "b")
 """How packets begin that have, or announce, what is binary; no client of ours has any to send."""
 
 
+def reason_of_error(error: object) -> str:
+    """Return under which reason a WebSocket is counted that ends with an error of its client."""
+    code = getattr(error, "code", None)  # aiohttp's WebSocketError
+    return "size" if code == WSCloseCode.MESSAGE_TOO_BIG else "packet"
+
+
 class GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has no types
     """The driver's WebSocket: text frames only, each checked; no compression of keystrokes."""
 
@@ -78,8 +84,7 @@ class GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has 
                 if message.type is WSMsgType.BINARY:
                     self._meter.refuse("attachment")
                 elif message.type is WSMsgType.ERROR:
-                    is_large = self._sock.close_code == WSCloseCode.MESSAGE_TOO_BIG
-                    self._meter.refuse("size" if is_large else "packet")
+                    self._meter.refuse(reason_of_error(message.data))
                 raise OSError("the client is gone, or sent what is not text")
             self._meter.took(len(message.data))
             try:
