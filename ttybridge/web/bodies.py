@@ -19,6 +19,7 @@ async def read_body(request: web.Request, most_bytes: int, within_s: float, mete
     Raises:
         web.HTTPRequestEntityTooLarge: It is larger.
         web.HTTPRequestTimeout: It does not arrive in time.
+        web.HTTPBadRequest: It breaks off, or is malformed.
     """
     body = bytearray()
     with meter.body(asyncio.get_running_loop().time()):
@@ -29,6 +30,9 @@ async def read_body(request: web.Request, most_bytes: int, within_s: float, mete
                     if len(body) > most_bytes:
                         meter.refuse("size")
                         raise _last(web.HTTPRequestEntityTooLarge(most_bytes, len(body)))
+        except (ConnectionError, web.RequestPayloadError):
+            # The client is gone, or what it sends is no body: nobody is there to be told.
+            raise _last(web.HTTPBadRequest(text="The request is malformed.\n")) from None
         except TimeoutError:
             meter.refuse("body")
             text = "The request did not arrive in time.\n"
