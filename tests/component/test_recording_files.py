@@ -40,6 +40,34 @@ async def test_a_recording_ends_at_its_limit_with_whole_lines(tmp_path: Path) ->
     assert session.events[-1]["why"] == "limit"
 
 
+async def test_all_recordings_together_have_a_limit_wherever_they_are(tmp_path: Path) -> None:
+    session = Session(tmp_path, FLOOD)
+    refused: list[str] = []
+    path = tmp_path / "elsewhere.cast"
+    async with opened(session, record_total_bytes=200_000) as recordings:
+        recordings.on_refused = lambda: refused.append("refused")
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        (kept / "old.cast").write_bytes(b"x" * 90_000)
+        (kept / "notes.txt").write_bytes(b"x" * 900_000)
+        (kept / "link.cast").symlink_to("/etc/passwd")
+        assert 90_000 <= recordings.total_bytes < 90_100
+        await recordings.start(path, None, None, BY)
+        await until(lambda: recordings.state() is None, "the end of the recording")
+        assert 60_000 < path.stat().st_size <= 110_000
+        assert session.said == [
+            "All recordings have reached 200000, and elsewhere.cast has ended (--record-total)."
+        ]
+        assert refused == ["refused"]
+        with pytest.raises(RecordingError, match="The recordings have reached 200000") as error:
+            await recordings.start(None, None, None, BY)
+        assert "--record-total" in error.value.hint
+        assert len(refused) == 2
+        assert not session.terminal.ended.done()
+        (kept / "old.cast").unlink()
+        await recordings.start(None, None, None, BY)
+
+
 async def test_a_full_disk_ends_the_recording_at_a_whole_line_and_not_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

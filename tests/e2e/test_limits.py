@@ -280,6 +280,24 @@ async def test_a_request_body_has_a_time_and_is_taken_whole_within_it(
         check_log(made.bridge, bad_connections=4)
 
 
+async def test_a_body_that_breaks_off_or_is_none_is_no_fault_of_the_bridge(
+    start_bridge: StartBridge,
+) -> None:
+    async with scene(start_bridge) as made:
+        length, json_type = "Content-Length: 50", "Content-Type: application/json"
+        chunked = "Transfer-Encoding: chunked"
+        for line in ("POST /login HTTP/1.1", "POST /api/lock HTTP/1.1"):
+            async with line_to(made.bridge) as gone:
+                gone.writer.write(made.head(line, length, json_type) + b"\r\nhalf")
+                await gone.writer.drain()
+                gone.writer.transport.abort()
+            async with line_to(made.bridge) as broken:
+                broken.writer.write(made.head(line, chunked, json_type) + b"\r\nZZZ\r\n")
+                assert b" 400 " in (await broken.answer())[:15]
+        assert (await made.status()).in_use["body_seconds"] == 0
+        check_log(made.bridge, bad_connections=4)
+
+
 # Sizes --------------------------------------------------------------------------------------------
 
 
