@@ -197,6 +197,40 @@ async def test_of_too_many_quiet_connections_the_oldest_is_cut_and_nobody_is_ref
         check_log(made.bridge, bad_connections=0)
 
 
+async def test_login_forms_that_do_not_arrive_take_no_more_room_than_quiet_connections(
+    start_bridge: StartBridge,
+) -> None:
+    # The body's time is longer than that of a head, which must not count for it.
+    options = ("--max-pending", "20", "--head-timeout", "1", "--body-timeout", "10")
+    async with scene(start_bridge, *options) as made:
+        before = len(made.watched.descriptors)
+        head = f"POST /login HTTP/1.1\r\nHost: {made.bridge.host}\r\nContent-Length: 50\r\n\r\n"
+        lines = []
+        for _ in range(50):
+            lines.append(await asyncio.open_connection("127.0.0.1", made.bridge.port))
+            lines[-1][1].write(head.encode() + b"token=")
+        async with asyncio.timeout(SOON_S):
+            for line in lines[:30]:
+                assert await Line(*line).answer() == b""
+        assert len(made.watched.descriptors) <= before + 22
+        form = {"token": made.bridge.token}
+        origin = {"Origin": f"http://{made.bridge.host}"}
+        address = f"{made.bridge.address}login"
+        async with (
+            aiohttp.ClientSession(headers=origin) as other,
+            other.post(address, data=form, allow_redirects=False) as answer,
+        ):
+            assert answer.status == 303, "who sends a whole form comes in"
+        await asyncio.sleep(1.2)  # longer than a head has
+        lines[-1][1].write(b"x" * 44)
+        assert (await lines[-1][0].readline()).startswith(b"HTTP/1.1 401 ")
+        found = await made.status()
+        assert found.refused["pending"] >= 30
+        assert found.refused["head"] == 0
+        for _, writer in lines:
+            writer.close()
+
+
 # Heads --------------------------------------------------------------------------------------------
 
 

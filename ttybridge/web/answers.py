@@ -1,9 +1,10 @@
 """How answers look: the headers that all of them carry, plain texts, and malformed requests."""
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -76,6 +77,17 @@ def plain(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text + "\n")
 
 
+def as_pending(request: web.Request) -> contextlib.AbstractContextManager[None]:
+    """Have the connection of a request count as one without a request under way meanwhile.
+
+    Such ones are cut when there are too many: the body of the login form comes from anybody.
+    """
+    protocol = request.protocol
+    if isinstance(protocol, GuardedProtocol):
+        return protocol.as_pending()
+    return contextlib.nullcontext()
+
+
 class GuardedRunner(web.AppRunner):
     """Runs an application; answers to malformed requests look like all others.
 
@@ -129,10 +141,12 @@ class _GuardedServer(web.Server):
         self.headers, self.doorway, self.meter = headers, doorway, meter
 
     def __call__(self) -> web.RequestHandler:
-        return _GuardedProtocol(self, self.headers, self.doorway, self.meter)
+        return GuardedProtocol(self, self.headers, self.doorway, self.meter)
 
 
-class _GuardedProtocol(web.RequestHandler):
+class GuardedProtocol(web.RequestHandler):
+    """One TCP connection."""
+
     __slots__ = ("_answer_headers", "_doorway", "_meter", "tcp")
 
     def __init__(
@@ -147,19 +161,23 @@ class _GuardedProtocol(web.RequestHandler):
         self.tcp: asyncio.Transport | None = None  # aiohttp forgets its own before the end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take in the connection."""
         super().connection_made(transport)
         if isinstance(transport, asyncio.Transport):
             self.tcp = transport
             self._doorway.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
         self._doorway.lost(self)
         self.tcp = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Take in what came."""
         super().data_received(data)
-        if self._doorway.is_pending(self) and not self._messages:
+        is_between = self._current_request is None and not self._messages
+        if is_between and self._doorway.is_pending(self):
             self._doorway.head_begins(self)
 
     async def _handle_request(
@@ -170,6 +188,15 @@ class _GuardedProtocol(web.RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._doorway.ends(self)
+
+    @contextlib.contextmanager
+    def as_pending(self) -> Iterator[None]:
+        """Count as without a request under way: so much of it has not come that nobody is known."""
+        self._doorway.ends(self)
+        try:
+            yield
+        finally:
+            self._doorway.begins(self)
 
     def cut(self, answer: bytes) -> None:
         """End the connection, after an answer that may be empty."""

@@ -33,7 +33,14 @@ from ttybridge.core.throttle import Throttle
 from ttybridge.errors import AccessDenied, ConfigError
 from ttybridge.sessions.door import Note, no_note
 from ttybridge.web import entering
-from ttybridge.web.answers import GuardedRunner, framed_headers, plain, security_headers, shown
+from ttybridge.web.answers import (
+    GuardedRunner,
+    as_pending,
+    framed_headers,
+    plain,
+    security_headers,
+    shown,
+)
 from ttybridge.web.entering import Entering
 from ttybridge.web.proxy import PROXIED
 from ttybridge.web.refusing import Refusing
@@ -235,7 +242,8 @@ class Gate:
         facts = facts_of(request, self._policy, self._cookie_name)
         # Decided again for its view of proxies: what is in the form is judged below.
         decision = authorize(facts, self._policy, self._credentials, self._clock())
-        form = await entering.read_form(request, self._bounds.body_timeout_s, self._meter)
+        with as_pending(request):
+            form = await entering.read_form(request, self._bounds.body_timeout_s, self._meter)
         if self._credentials.is_open:
             return self._enter(request, decision)
         if len(form.links) == 1 and not form.tokens:
