@@ -13,7 +13,8 @@ from tests.component.doorway import BEARER, TOKEN, UPGRADE, Answer, Doorway, doo
 from tests.conftest import Tmux
 from ttybridge.core.access import BEARER as AS_TOKEN
 from ttybridge.core.access import COOKIE_MAX_AGE_S
-from ttybridge.core.decision import MAX_BODY_BYTES, MAX_LOGIN_BYTES
+from ttybridge.core.decision import MAX_LOGIN_BYTES
+from ttybridge.core.protocol import MAX_MESSAGE_BYTES
 from ttybridge.model import Role
 
 BASE = "/base"
@@ -436,7 +437,7 @@ async def test_a_method_that_does_not_exist_here_gets_nowhere(door: Doorway, met
 async def test_a_request_that_is_too_large_gets_nowhere(door: Doorway) -> None:
     start = door.footprint()
     for path in dict.fromkeys(each.path for each in entrances(door)):
-        limit = MAX_LOGIN_BYTES if path == "/login" else MAX_BODY_BYTES
+        limit = MAX_LOGIN_BYTES if path == "/login" else MAX_MESSAGE_BYTES
         if path.startswith("/proxy/9/"):
             continue  # apps have limits of their own
         for size in (limit + 1, 10**18, 10**30):
@@ -460,7 +461,7 @@ async def test_of_several_faults_the_first_one_is_answered(door: Doorway, path: 
             if "origin" in faults:
                 lines.append("Origin: http://evil.example")
             if "size" in faults:
-                lines.append(f"Content-Length: {MAX_BODY_BYTES + 1}")
+                lines.append(f"Content-Length: {MAX_MESSAGE_BYTES + 1}")
             method = "OPTIONS" if "method" in faults else "GET"
             answer = await door.ask(method, path, *lines, hosts=hosts)
             assert answer.status == FAULTS[faults[0]], (path, faults)
