@@ -54,9 +54,6 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 SHUTDOWN_TIMEOUT_S = 2.0
 """Time for handlers that still run when the bridge stops, in seconds; aiohttp's default is 60."""
 
-LINGER_S = 1.0
-"""How long the rest of a body is still taken in behind an answer, so that the client reads that, in
-seconds; aiohttp's default is 10, in which a stranger who has gone keeps a task."""
 
 
 class Gate:
@@ -140,7 +137,6 @@ class Gate:
             auto_decompress=False,  # what goes through to an app stays as it is
             keepalive_timeout=keepalive_s,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-            lingering_time=LINGER_S,
         )
 
     def add_host(
