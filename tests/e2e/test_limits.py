@@ -357,6 +357,12 @@ async def test_a_message_has_a_size_on_every_transport(
         async with made.session.get(tty(made.bridge, POLLING)) as answer:
             opened = json.loads((await answer.text())[1:])
         assert opened["maxPayload"] == limit
+        # A stranger learns the size first, and is not asked for a credential.
+        for size, status in ((limit, b" 401 "), (limit + 1, b" 413 ")):
+            head = f"POST /tty/ HTTP/1.1\r\nHost: {made.bridge.host}\r\nContent-Length: {size}\r\n"
+            async with line_to(made.bridge) as line:
+                line.writer.write(f"{head}\r\n".encode())
+                assert status in (await line.one_answer())[:15]
         assert await made.post(opened["sid"], HELLO) == 200
         # Below.
         assert await made.post(opened["sid"], padded(limit)) == 200
@@ -367,7 +373,7 @@ async def test_a_message_has_a_size_on_every_transport(
         await colab.send_str('{"data":"echo col\'\'ab\\r"}')
         await made.healthy.until_shown(b"colab")
         found = await made.status()
-        assert found.reasons == {}
+        assert found.reasons == {"size": 1, "credential": 1}
         assert found.limits["message_bytes"] == limit
         assert found.in_use["message_bytes"] == limit
         # Above.
@@ -392,10 +398,10 @@ async def test_a_message_has_a_size_on_every_transport(
         await bad.cut()
         await colab.close()
         found = await made.status()
-        assert found.reasons == {"size": 4}
+        assert found.reasons == {"size": 5, "credential": 1}
         assert found.in_use["message_bytes"] == limit
         assert made.watched.rss_bytes - rss < 8 * limit + 8_000_000
-        check_log(made.bridge, bad_connections=4)
+        check_log(made.bridge, bad_connections=6)
 
 
 async def test_nothing_is_inflated(start_bridge: StartBridge) -> None:
