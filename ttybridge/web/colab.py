@@ -31,8 +31,9 @@ from ttybridge.web.websocket import reason_of_error
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 60.0
-"""Time between two pings, in seconds; half of it for the answer. The original's ping time-out."""
+HEARTBEAT_S = 40.0
+"""Time between two pings, in seconds; half of it for the answer: 60 s in all, the original's ping
+time-out."""
 
 PING_S = 15.0
 """Time between two pings whose round-trip time is taken, in seconds."""

@@ -29,6 +29,7 @@ from typing import Any
 
 import socketio
 from aiohttp import web
+from engineio import packet
 from engineio.async_drivers import aiohttp as driver
 from engineio.payload import Payload
 
@@ -37,7 +38,7 @@ from ttybridge.core.access import Principal
 from ttybridge.core.limits import Bounds
 from ttybridge.core.meter import Meter
 from ttybridge.errors import ProtocolError
-from ttybridge.web import polling
+from ttybridge.web import heartbeat, polling
 from ttybridge.web.connection import MAX_POST_PACKETS, Connection
 from ttybridge.web.shared_frames import PacketQueue
 from ttybridge.web.websocket import ATTACHMENTS, GuardedWebSocket
@@ -268,9 +269,11 @@ class Engine:
             self._address_of(request),
             self.meter,
         )
+        socket = self.sio.eio.sockets[sid]
+        heartbeat.watch(socket, packet.Packet(packet.PING))
         if request.query.get("transport") != "websocket":
-            _gather_echoes(self.sio.eio.sockets[sid])
-            _take_turns(self.sio.eio.sockets[sid])
+            _gather_echoes(socket)
+            _take_turns(socket)
         connection.start_deadline(self.join_timeout_s)
         self.connections[sid] = environ["ttybridge.connection"] = connection
 
