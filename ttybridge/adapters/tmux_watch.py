@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+from ttybridge.adapters.parent_death import killed_with_parent
 from ttybridge.core.tmux import ASK, ATTACHED, WATCH, parse_watched
 from ttybridge.model import WindowSize
 
@@ -76,6 +77,9 @@ class TmuxWatch:
             cwd=self._cwd,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the bridge's terminal is not for it
+            # Its pipes' end is not enough: when tmux 3.3a has something to tell then, the client
+            # waits for ever until that is taken.
+            preexec_fn=killed_with_parent(),
         )
         try:
             client.begin(cast(asyncio.WriteTransport, transport.get_pipe_transport(0)))
