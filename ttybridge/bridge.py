@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttybridge import logs
 from ttybridge.adapters.audit_file import AuditLog, path_of
+from ttybridge.adapters.descriptors import refusing_when_full
 from ttybridge.adapters.listen import bind
 from ttybridge.adapters.rundir import bases, private_folder
 from ttybridge.adapters.signals import ends_before, stop_signals
@@ -118,6 +119,7 @@ class Bridge:
         config = self._config
         page = load_page()
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(refusing_when_full())
             sockets = await bind(config.host, config.ports)
             for listener in sockets:
                 stack.callback(listener.close)
