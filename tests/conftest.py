@@ -47,6 +47,42 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(str(ROOT / "ttybridge"), quiet=2)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured, one line for each figure; docs/reliability.md has them."""
+    lines = []
+    for kind in ("passed", "failed"):
+        for report in terminalreporter.getreports(kind):
+            lines += [str(text) for name, text in report.user_properties if name == "figure"]
+    if lines:
+        terminalreporter.section("figures")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
+
+
+Figure = Callable[..., None]
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Note what was measured: `figure("line cut", seconds=0.1, bytes_lost=0, duplicates=0)`.
+
+    The numbers are printed at the end of the run, and stand in the JUnit file, if one is asked for.
+    """
+
+    def note(row: str, **numbers: object) -> None:
+        told = (
+            f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in numbers.items()
+        )
+        record_property("figure", f"{row}: {', '.join(told)}")
+
+    return note
+
+
+IS_LONG = os.environ.get("TTYBRIDGE_TEST_LONG") == "1"
+"""Whether tests that wait for long do so in full."""
+
+
 def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
     """Return the condition's first true value; fail when it stays false."""
     until = time.monotonic() + deadline_s

@@ -29,6 +29,7 @@ from tests.conftest import (
 )
 from tests.e2e.ssh import Ssh
 from tests.e2e.ssh_machine import Machine, User, ordinary, why_not
+from tests.page.network import Cable
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 
@@ -347,3 +348,17 @@ def start_on_pty() -> Iterator[StartOnPty]:
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def new_cable() -> Iterator[Callable[[int], Cable]]:
+    """Put cables between clients and a bridge: `new_cable(bridge.port)`."""
+    cables: list[Cable] = []
+
+    def make(port: int) -> Cable:
+        cables.append(Cable(port))
+        return cables[-1]
+
+    yield make
+    for cable in cables:
+        cable.close()

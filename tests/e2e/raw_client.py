@@ -231,10 +231,12 @@ class PageClient(SocketIo):
         sizes: The window sizes that were told, as (columns, rows).
         exit: The server's last event.
         acks: Whether output is acknowledged.
+        sent: The input by its numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.sent: dict[int, str] = {}
         self.joined: dict[str, Any] = {}
         self.offset = 0
         self.resets: list[dict[str, Any]] = []
@@ -256,7 +258,11 @@ class PageClient(SocketIo):
         resume: "PageClient | None" = None,
         reset: bool = False,
     ) -> Self:
-        """Join; with `resume`, in the place of that client, and with `reset`, for a repaint."""
+        """Join; with `resume`, in the place of that client, and with `reset`, for a repaint.
+
+        Raises:
+            OSError: The connection was lost before that.
+        """
         client = cls()
         auth: dict[str, object] = {"protocol": 1, "cols": cols, "rows": rows}
         if resume is not None:
@@ -266,7 +272,9 @@ class PageClient(SocketIo):
         try:
             await client.connect(bridge, auth)
             if client.refused is None:
-                await eventually(lambda: client.joined, "`joined`")
+                await eventually(lambda: client.joined or client.closed.is_set(), "`joined`")
+                if not client.joined:
+                    raise ConnectionResetError("The connection was lost before `joined`.")
         except BaseException:
             await client.close()
             raise
@@ -276,7 +284,14 @@ class PageClient(SocketIo):
         """Type `text`, in messages of the size that is allowed."""
         for at in range(0, len(text), 8192):
             self._seq += 1
+            self.sent[self._seq] = text[at : at + 8192]
             await self.emit("in", self._seq, text[at : at + 8192])
+
+    async def send_again(self, lost: "PageClient") -> None:
+        """Send what a client that was resumed had sent and the bridge has not taken."""
+        for number in sorted(lost.sent):
+            if number > self._seq:
+                await self.type(lost.sent[number])
 
     async def resize(self, cols: int, rows: int) -> None:
         """Tell another window size."""

@@ -3,7 +3,7 @@
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,19 +29,6 @@ def connect(tmp_path: Path, start_on_pty: StartOnPty) -> Connect:
     home = tmp_path / "client"
     home.mkdir()
     return connecting(home, start_on_pty)
-
-
-@pytest.fixture
-def new_cable() -> Iterator[Callable[[int], Cable]]:
-    cables: list[Cable] = []
-
-    def make(port: int) -> Cable:
-        cables.append(Cable(port))
-        return cables[-1]
-
-    yield make
-    for cable in cables:
-        cable.close()
 
 
 def test_a_cut_loses_no_byte_of_input_and_doubles_none(
