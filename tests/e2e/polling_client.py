@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import contextlib
 import json
 
 import aiohttp
 
 from tests.e2e.raw_client import PageClient, Served, eventually
+from ttybridge.web.polling import NUMBER_HEADER
 
 SEPARATOR = "\x1e"
 """Between the packets of one request (Engine.IO protocol 4)."""
@@ -21,6 +21,7 @@ class PollingClient(PageClient):
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
         self._sender: asyncio.Task[None] | None = None
         self._url = ""
+        self._answers = 0
 
     async def connect(self, bridge: Served, auth: object = None, query: str = "") -> None:
         """Open the connection and wait for the answer."""
@@ -32,7 +33,8 @@ class PollingClient(PageClient):
         url = f"{bridge.address}tty/?EIO=4&transport=polling{query}"
         try:
             async with self._session.get(url) as answer:
-                assert answer.status == 200, await answer.text()
+                if answer.status != 200:
+                    raise ConnectionRefusedError(f"{answer.status}: {await answer.text()}")
                 self._url = f"{url}&sid={json.loads((await answer.text())[1:])['sid']}"
         except BaseException:
             await self._session.close()
@@ -73,6 +75,12 @@ class PollingClient(PageClient):
                     if answer.status != 200:
                         return
                     text = await answer.text()
+                # A GET that is cut is asked again by HTTP libraries, and what came with the
+                # answer that was lost is gone.
+                number = int(answer.headers[NUMBER_HEADER])
+                if number and number != self._answers + 1:
+                    return
+                self._answers = number or self._answers
                 await self._read_on.wait()
                 for packet in text.split(SEPARATOR) if text else ():
                     if packet.startswith("b"):
@@ -106,9 +114,7 @@ class PollingClient(PageClient):
     async def close(self) -> None:
         """Close all connections; twice is fine."""
         self.cut()
-        for task in (self._sender, self._reader):
-            if task is not None:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        tasks = [task for task in (self._sender, self._reader) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()

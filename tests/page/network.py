@@ -99,6 +99,7 @@ class Cable:
         """
         self.bridge_port = bridge_port
         self._delay_s = round_trip_s / 2
+        self._last_due = 0.0
         self.connections = self.refused = self.cuts = 0
         self.is_held = False
         self._refuses = False
@@ -160,6 +161,10 @@ class Cable:
     def mend(self, *, abandon: bool = False) -> None:
         """Carry again; with `abandon`, connections that were held stay so for ever."""
         self._loop.call(lambda: self._mend(abandon=abandon))
+
+    def slow(self, round_trip_s: float) -> None:
+        """Let each byte take so long to the bridge and back from now on, in seconds."""
+        self._delay_s = round_trip_s / 2
 
     def mend_after(self, seconds: float) -> None:
         """Carry again after a time, and return at once."""
@@ -250,8 +255,12 @@ class Cable:
 
     def _after_delay(self, write: Callable[[bytes], None], data: bytes) -> None:
         """Write when the way is over; what is written later arrives later."""
-        if self._delay_s:
-            asyncio.get_running_loop().call_later(self._delay_s, write, data)
+        loop = asyncio.get_running_loop()
+        # A way that has become shorter lets nothing overtake what is on it.
+        due = max(loop.time() + self._delay_s, self._last_due)
+        if due > loop.time():
+            self._last_due = due + 1e-6  # timers of the same time keep no order
+            loop.call_at(self._last_due, write, data)
         else:
             write(data)
 
