@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN_PYTEST := $(BIN)/python -m pytest -ra
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup test-unit e2e page lint fmt cov dist bench bench-peers bench-audience fuzz clean
+.PHONY: help run test setup test-unit e2e page lint fmt cov dist bench bench-peers bench-audience fuzz soak clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -58,6 +58,9 @@ bench-audience: setup  ## many viewers, late joiners and a thin line, beside tty
 fuzz:  ## coverage-guided fuzzing of the parsers; ARGS="--seconds 3600 TARGET"
 	@PYTHON='$(PYTHON)' scripts/setup.sh fuzz
 	@$(BIN)/python -m fuzz $(value ARGS)
+
+soak: setup  ## clients of every kind for a long time; ARGS="--minutes 60 --seed 1"
+	@$(BIN)/python -m tests.soak $(value ARGS)
 
 clean:  ## remove everything that these targets made
 	@rm -rf .venv .venv-apps .venv-bench .venv-colab dist htmlcov test-results ttybridge/page static/dist \
