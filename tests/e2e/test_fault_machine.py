@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.conftest import IS_LONG, Figure, StartBridge, Tmux
+from tests.conftest import IS_LONG, Figure, RunningBridge, StartBridge, Tmux
 from tests.e2e.conftest import StartOnPty
 from tests.e2e.guests import guest
 from tests.e2e.hostile import Watched, check_log, tty
@@ -72,8 +72,7 @@ async def test_a_bridge_that_was_suspended_wakes_serving_and_idle(
         await asked
         times: dict[str, float] = {}
         for name in clients:
-            clients[name] = await back_if_lost(stack, clients[name], bridge)
-            await clients[name].shows("woken-here")
+            clients[name] = await until_woken(stack, clients[name], bridge)
             times[name] = time.monotonic() - began
         await new_visitor_is_served(bridge, "visitor")
         times["visitor"] = time.monotonic() - began
@@ -81,8 +80,7 @@ async def test_a_bridge_that_was_suspended_wakes_serving_and_idle(
         for name, seconds in times.items():
             figure(f"suspended for {SLEEP_S:.0f} s, {name}", seconds=seconds)
         assert max(times.values()) < 5
-        numbers = [c.output.count(b"woken-here") for c in clients.values()]
-        assert numbers == [1, 1], "typed once"
+        assert tmux.screen().count("woken-here") == 1, "typed once"
         await asyncio.sleep(1)  # what it has to catch up on is done
         before = watched.cpu_s
         await asyncio.sleep(3)  # what waiting costs is measured by waiting
@@ -93,21 +91,30 @@ async def test_a_bridge_that_was_suspended_wakes_serving_and_idle(
     assert tmux("has-session", "-t", "=0") == ""
 
 
-async def back_if_lost(stack: AsyncExitStack, client: PageClient, bridge: object) -> PageClient:
-    """Return a client, or another in its place when it was dropped."""
-    if not client.closed.is_set():
-        return client
-    kind = type(client)
-    again = await stack.enter_async_context(
-        await kind.join(bridge, resume=client)  # type: ignore[arg-type]
-    )
-    assert again.joined["resumed"]
-    return again
+async def until_woken(
+    stack: AsyncExitStack, client: PageClient, bridge: RunningBridge
+) -> PageClient:
+    """Return a client that has been answered, or the one that has come back in its place.
+
+    To a bridge that was stopped for longer than a ping cycle, all clients seem to be dead.
+    """
+    while not await is_answered(client):
+        lost = client
+        client = await stack.enter_async_context(await type(lost).join(bridge, resume=lost))
+        assert client.joined["resumed"]
+        await client.send_again(lost)
+    return client
 
 
-async def new_visitor_is_served(bridge: object, mark: str) -> None:
+async def is_answered(client: PageClient) -> bool:
+    """Wait until a client is answered or dropped; tell whether it is the former."""
+    await eventually(lambda: b"woken-here" in client.output or client.closed.is_set(), "an answer")
+    return b"woken-here" in client.output
+
+
+async def new_visitor_is_served(bridge: RunningBridge, mark: str) -> None:
     """Join, type, see the answer, and leave."""
-    async with await PageClient.join(bridge) as visitor:  # type: ignore[arg-type]
+    async with await PageClient.join(bridge) as visitor:
         await visitor.type(f"echo {mark}-$((1))\r")
         await visitor.shows(f"{mark}-1")
         await visitor.leave()
@@ -121,7 +128,7 @@ async def new_visitor_is_served(bridge: object, mark: str) -> None:
 async def test_many_visits_of_every_kind_leave_nothing(
     start_bridge: StartBridge, tmux: Tmux, figure: Figure
 ) -> None:
-    bridge = start_bridge("--resume", "1", "--join-timeout", "2")
+    bridge = start_bridge("--resume", "1")
     watched = Watched(bridge.pid)
 
     # Who polled and went without a word is missed after a ping cycle: too long for every run.

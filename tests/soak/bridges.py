@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from tests.conftest import DEADLINE_S, ROOT, RunningBridge, Tmux, clean_environment
@@ -15,6 +16,7 @@ from tests.e2e.hostile import Watched
 from tests.e2e.ssh import Ssh
 from tests.ngrok import install_fake_ngrok
 from tests.soak.checks import Violation
+from ttybridge.client.control import Control, find
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -48,7 +50,7 @@ class Soaked:
         program = [sys.executable, "-S", str(PROGRAM), str(self.folder), str(rate)]
         environment = clean_environment(PYTHONPATH=str(ROOT), TTYBRIDGE_TOKEN=TOKEN)
         environment |= self.ngrok.env if self.ngrok else {}
-        environment |= {"HOME": str(self.folder / "home")}
+        environment |= {"HOME": str(self.folder / "home"), "TMPDIR": str(self.sockets)}
         words = [
             *(sys.executable, "-m", "ttybridge", "-v", "--port", "0", "--resume", "60"),
             *("--allow-host", "127.0.0.1", *self.ssh.options),
@@ -85,16 +87,30 @@ class Soaked:
         )
         self._threads[1].start()
         self.running = RunningBridge(self.process, link, errors, more)
-        status = self.running.control.status()
+        status = self._found().status()
         self.running.port, self.running.token = status.port, TOKEN
         self.running.host = f"127.0.0.1:{status.port}"
         self.running.address = f"http://{self.running.host}/"
-        self.control = self.running.control
+        self.control = self._found()
+        self.running.__class__ = type(
+            "Found", (RunningBridge,), {"control": property(lambda _: self.control)}
+        )
         self.watched = Watched(self.running.pid)
         if self.tmux is not None:
             self.tmux("send-keys", "-t", "=0:", "exec " + " ".join(program), "Enter")
         self._read_to = 0
         self._log_to = 0
+
+    def _found(self) -> Control:
+        """Return its control socket."""
+        until = time.monotonic() + DEADLINE_S
+        while True:
+            for control, status in find([self.sockets]):
+                if status.pid == self.process.pid:
+                    return control
+            if time.monotonic() > until:
+                raise Violation(f"{self.name}: it has no control socket")
+            time.sleep(0.1)
 
     def typed(self) -> bytes:
         """Return what has been typed since the last call."""
@@ -150,3 +166,4 @@ class Soaked:
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.sockets, ignore_errors=True)
         return -1 if status is None else status
+

@@ -135,7 +135,9 @@ class Slot:
             self._has_token = True
         address = self.cable.link(running.address) if self.cable else running.address
         far = Through(address, self._token)
-        lines = Lines() if self.soaked.tmux is None else None
+        lines = None
+        if self.soaked.tmux is None:
+            lines = Lines(may_lack=self.kind == "library polling")
         match self.kind:
             case "ssh":
                 assert self.cable is not None

@@ -68,6 +68,12 @@ def test_output_that_is_whole_between_resets_is_fine() -> None:
     assert lines.count == 49 + 19
 
 
+def test_where_lines_may_lack_none_comes_twice_all_the_same() -> None:
+    feed(Lines(may_lack=True), text(0, 9)[:80] + text(0, 30)[400:])
+    with pytest.raises(Violation):
+        feed(Lines(may_lack=True), text(0, 9) + text(5, 9))
+
+
 def keys_after(*typed: str) -> Keys:
     keys = Keys(2)
     for part in typed:
