@@ -45,9 +45,10 @@ def table(soak: Soak, minutes: float) -> str:
             f"most {max(rss) / MB:.1f} MB, growth {each.growth_bytes() / MB:+.1f} MB; descriptors "
             f"begin {each.start[0]}, end {each.now[0]}, most {each.most_descriptors}"
         )
-    lag = max(soak.probe.longest_s.values())
+    lag, own = max(soak.probe.longest_s.values()), max(soak.probe.longest_own_s.values())
     lines.append(
-        f"slowest answer {lag:.2f} s of {soak.probe.asked}; slowest key of the undisturbed "
+        f"slowest answer {lag:.2f} s of {soak.probe.asked}, {own:.2f} s without the time in which "
+        f"no processor was free; slowest key of the undisturbed "
         f"{soak.slowest_key_s:.2f} s"
     )
     return "\n".join(lines)

@@ -166,4 +166,3 @@ class Soaked:
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.sockets, ignore_errors=True)
         return -1 if status is None else status
-

@@ -99,7 +99,7 @@ class Soak:
         if with_browser:
             self.browser = Slot(len(DIRECT_KINDS), "browser", self.soaked[1], self.keys[1])
             self.disturbed.append(self.browser)
-        self.probe = Probe([each.running.port for each in self.soaked])
+        self.probe = Probe({each.running.port: each.running.pid for each in self.soaked})
         self.slowest_key_s = 0.0
         self.lines_compared = 0
         self._pending: dict[Slot, tuple[int, float]] = {}
