@@ -249,6 +249,9 @@ class Cable:
             self._after_delay(sink.write, data)
             await sink.drain()
         await gate.wait()  # nobody is told of an end while the cable is held
+        # The end does not overtake what is on the way either.
+        while (wait_s := self._last_due - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait_s)
         await asyncio.sleep(self._delay_s)
         if sink.can_write_eof() and not sink.is_closing():
             sink.write_eof()
