@@ -250,9 +250,8 @@ class Cable:
             await sink.drain()
         await gate.wait()  # nobody is told of an end while the cable is held
         # The end does not overtake what is on the way either.
-        while (wait_s := self._last_due - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(wait_s)
-        await asyncio.sleep(self._delay_s)
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, self._last_due - now) + self._delay_s)
         if sink.can_write_eof() and not sink.is_closing():
             sink.write_eof()
 

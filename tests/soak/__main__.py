@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.soak.checks import Violation
@@ -68,8 +69,12 @@ def main() -> int:
     began, status = time.monotonic(), 0
     try:
         asyncio.run(soak.run(options.minutes * 60))
-    except (Violation, AssertionError) as error:
+    except KeyboardInterrupt:
+        status = 130
+    except BaseException as error:  # a fault of the soak's own ends the bridges, too
         status = 1
+        if not isinstance(error, Violation):
+            traceback.print_exc()
         print(
             f"VIOLATION after {time.monotonic() - began:.1f} s, seed {options.seed}, "
             f"step {soak.step}:\n{error}"

@@ -19,6 +19,7 @@ from tests.soak.clients import LOST, PageCheck, PollCheck
 from tests.soak.health import Footprint, Probe
 from tests.soak.schedule import Step, steps
 from tests.soak.slots import Slot
+from ttybridge.errors import TtyBridgeError
 
 CHECK_S = 0.5
 """Time between two looks at everything, in seconds."""
@@ -106,6 +107,7 @@ class Soak:
         self._tunnel_lost: float | None = None
         self._spare: list[asyncio.Task[None]] = []
         self._recordings = 0
+        self._recording = asyncio.Lock()
         self._do: dict[str, Callable[[Slot, float], Awaitable[None]]] = {
             "type": self._type,
             "resize": self._resize,
@@ -263,7 +265,7 @@ class Soak:
             return
         slot = guests[int(amount * 100) % len(guests)]
         role = "viewer" if slot.client.role == "editor" else "editor"
-        with contextlib.suppress(Exception):  # it may have gone meanwhile
+        with contextlib.suppress(TtyBridgeError):  # it may have gone meanwhile
             await asyncio.to_thread(slot.soaked.control.grant, slot.client.joined["id"], role)
 
     async def _kick(self, _: Slot, amount: float) -> None:
@@ -271,7 +273,7 @@ class Soak:
         if not guests:
             return
         slot = guests[int(amount * 100) % len(guests)]
-        with contextlib.suppress(Exception):  # it may have gone meanwhile
+        with contextlib.suppress(TtyBridgeError):  # it may have gone meanwhile
             await asyncio.to_thread(slot.soaked.control.kick, slot.client.joined["id"])
 
     async def _visit(self, slot: Slot, amount: float) -> None:
@@ -328,13 +330,14 @@ class Soak:
             raise Violation(f"an ssh login: {done.returncode}, {done.stdout!r}, {done.stderr!r}")
 
     async def _record(self, slot: Slot, _: float) -> None:
-        self._recordings += 1
-        folder, number = slot.soaked.folder, self._recordings
-        with contextlib.suppress(Exception):  # none is made: it had reached its limit
-            await asyncio.to_thread(slot.soaked.control.stop_recording)
-        for old in folder.glob("*.cast"):
-            old.unlink()
-        await asyncio.to_thread(slot.soaked.control.record, folder / f"{number}.cast")
+        async with self._recording:
+            self._recordings += 1
+            folder, number = slot.soaked.folder, self._recordings
+            with contextlib.suppress(TtyBridgeError):  # none is made: it had reached its limit
+                await asyncio.to_thread(slot.soaked.control.stop_recording)
+            for old in folder.glob("*.cast"):
+                old.unlink()
+            await asyncio.to_thread(slot.soaked.control.record, folder / f"{number}.cast")
 
     async def _tunnel(self, _: Slot, __: float) -> None:
         ngrok = self.soaked[0].ngrok
