@@ -30,8 +30,8 @@ RSS_MB = 1024
 """Memory of a target's process that is a finding, in MB."""
 
 NO_ATHERIS = (
-    "atheris is not installed: it has wheels for CPython 3.11 to 3.13 on Linux. Run `make fuzz`, "
-    "which installs it where there is one."
+    "atheris is not installed: it has wheels for CPython 3.11 to 3.14 on x86-64 Linux. "
+    "`make fuzz` installs it there."
 )
 
 

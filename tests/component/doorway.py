@@ -271,7 +271,8 @@ async def doorway(
         audit_log="none",
         **options,
     )
-    environment = clean_environment(HOME=str(folder))
+    # A folder of its own for private files, too; a short one, for sockets.
+    environment = clean_environment(HOME=str(folder), TMPDIR=str(tmux.socket.parent))
     snapshot = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
     listener = Listener(lambda _: None, lambda _: None, lambda _: None)
     async with Bridge(config, snapshot, listener, environment, lambda: None) as bridge:
