@@ -55,7 +55,6 @@ SHUTDOWN_TIMEOUT_S = 2.0
 """Time for handlers that still run when the bridge stops, in seconds; aiohttp's default is 60."""
 
 
-
 class Gate:
     """Stands before every handler of an application.
 
