@@ -176,6 +176,7 @@ programs_for_test() {
     look_for openssh-client ssh
     look_for rsync rsync
     look_for asciinema asciinema
+    look_for faketime faketime
     look_for podman podman
     look_for runc runc
     # Ubuntu's package of this name installs a snap, which does not run everywhere.
