@@ -322,7 +322,12 @@ run)
     ;;
 test | dev | fuzz)
     venv_is_good || make_venv
-    if [ "$purpose" = test ]; then need_for_test; fi
+    if [ "$purpose" = test ]; then
+        need_for_test
+        # Beside the rest: what these install is theirs alone, and most of it is waiting.
+        { colab_venv; agent_for_test; } &
+        apps_venv &
+    fi
     build_page
     page_packages
     pip_install dev --editable '.[test,dev]'
@@ -330,9 +335,7 @@ test | dev | fuzz)
     [ "$purpose" = dev ] || fuzzer
     if [ "$purpose" = test ]; then
         browser_for_test
-        colab_venv
-        apps_venv
-        agent_for_test
+        wait
     fi
     ;;
 *)

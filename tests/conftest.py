@@ -47,6 +47,15 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(str(ROOT / "ttybridge"), quiet=2)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless it is asked for."""
+    if not IS_LONG:
+        skip = pytest.mark.skip(reason="takes long: TTYBRIDGE_TEST_LONG=1 runs it")
+        for item in items:
+            if item.get_closest_marker("long") is not None:
+                item.add_marker(skip)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have measured, one line for each figure; docs/reliability.md has them."""
     lines = []

@@ -14,7 +14,7 @@ from fuzz.checks import FIRST, names
 from tests.conftest import ROOT
 from ttybridge.core.screen_modes import ScreenModes
 
-MOMENT_S = 3
+MOMENT_S = 1
 
 
 @pytest.mark.parametrize("target", TARGETS)

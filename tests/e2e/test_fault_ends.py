@@ -174,7 +174,9 @@ async def test_everybody_is_told_of_a_killed_tmux_server_and_the_next_ones_start
 # A bridge that stops ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 async def test_a_signal_tells_everybody_and_leaves_nothing_though_some_do_not_read(
     start_bridge: StartBridge,
     tmux: Tmux,

@@ -32,6 +32,7 @@ GOODBYE_S = 5.0
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_who_falls_silent_is_dropped_within_a_ping_cycle_and_freed_within_twelve_seconds(
     start_bridge: StartBridge, new_cable: Callable[[int], Cable], tmux: Tmux, figure: Figure
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -507,7 +508,9 @@ async def test_all_recordings_together_have_a_size(
         )
         old.write_bytes(b"x" * 100_000)
         assert (await record(on=True))[0] == 200
-        await made.healthy.type("while sleep 0.002; do seq 100000 100040; done\r")
+        enough = shlex.quote(str(tmp_path / "enough"))
+        flood = f"until test -e {enough}; do seq 100000 100040; sleep 0.002; done"
+        await made.healthy.type(f"{flood}\r")
         told_all = "All recordings have reached 200K"
         await eventually(lambda: told_all in made.bridge.log, "the recording ends by itself")
         total = sum(path.stat().st_size for path in folder.iterdir())
@@ -518,4 +521,4 @@ async def test_all_recordings_together_have_a_size(
         await eventually(
             lambda: [e for e in made.healthy.events if e[0] == "notice"], "the page is told"
         )
-        await made.healthy.type("\x03")
+        (tmp_path / "enough").touch()

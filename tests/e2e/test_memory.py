@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.conftest import RunningBridge, StartBridge, Tmux
+from tests.conftest import IS_LONG, RunningBridge, StartBridge, Tmux
 from tests.e2e.hostile import (
     FLOOD,
     SERVED_S,
@@ -23,7 +23,7 @@ from tests.e2e.hostile import (
     tty,
 )
 
-FLOOD_S = 30.0
+FLOOD_S = 30.0 if IS_LONG else 12.0
 """How long clients do not read, in seconds."""
 
 SIZE = (300, 100)

@@ -142,6 +142,7 @@ def test_nothing_in_the_corpus_leaves_the_terminal(
     wait_until(lambda: puppet.take() or watch.typed, "keys go on")
 
 
+@pytest.mark.long
 def test_mixtures_of_it_do_not_either(
     start_bridge: StartBridge, new_tab: NewTab, puppet: Puppet
 ) -> None:
@@ -167,6 +168,7 @@ def test_mixtures_of_it_do_not_either(
             pytest.fail(f"mixture {number}: {error}")
 
 
+@pytest.mark.long
 def test_nothing_in_it_leaves_a_terminal_in_tmux(
     start_bridge: StartBridge, tmux: Tmux, new_tab: NewTab, puppet: Puppet
 ) -> None:

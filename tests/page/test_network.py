@@ -49,6 +49,7 @@ def check_that_all_was_taken_once(tab: Tab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_twenty_seconds_without_a_network_lose_and_double_nothing(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
 ) -> None:

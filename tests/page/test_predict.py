@@ -160,7 +160,13 @@ def test_predictions_are_off_on_a_fast_line_however_busy_the_machine_was(
     assert is_on(tab) or seen(tab)["guesses"] == 0
 
 
-@pytest.mark.parametrize("command", [(), ("bash",)], ids=["tmux", "direct"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param((), id="tmux"),
+        pytest.param(("bash",), id="direct", marks=pytest.mark.long),
+    ],
+)
 def test_at_200_ms_what_is_typed_at_a_prompt_is_seen_at_once_and_then_confirmed(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab, command: tuple[str, ...]
 ) -> None:
