@@ -46,7 +46,11 @@ def bench(*options: str) -> dict[str, Any]:
     ("mode", "rows"),
     [
         ("direct", {"echo", "bulk", "interrupt", "stall"}),
-        ("tmux", {"flooded", "thin", "sessions", "start", "polling"}),
+        pytest.param(
+            "tmux",
+            {"flooded", "thin", "sessions", "start", "polling"},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_each_row_has_numbers_that_are_possible(mode: str, rows: set[str]) -> None:

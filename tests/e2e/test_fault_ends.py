@@ -82,10 +82,10 @@ class Visitors:
         return times
 
 
-def zombies() -> list[int]:
-    """Return our descendants that nobody has reaped: the bridge and all below it."""
+def zombies(bridge: int) -> list[int]:
+    """Return what is below a bridge, by its process id, and nobody has reaped; or itself."""
     found = []
-    for pid in tree(os.getpid()):
+    for pid in tree(bridge):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 found.append(pid)
@@ -134,7 +134,7 @@ async def test_a_killed_tmux_client_is_told_and_reaped_and_the_next_visitor_come
                 times[name] = time.monotonic() - began
                 assert client.exit["reason"] == "killed"
             await eventually(lambda b=before: set(watched.children) == b, "it is reaped")  # type: ignore[misc]
-            assert zombies() == []
+            assert zombies(bridge.pid) == []
             await other.type(f"echo {name}-$((1))\r")
             await other.shows(f"{name}-1")
         async with await join(bridge) as following:
@@ -162,7 +162,7 @@ async def test_everybody_is_told_of_a_killed_tmux_server_and_the_next_ones_start
         assert max(times.values()) < TOLD_S
         assert visitors.pages["WebSocket"].exit["reason"] == "server-exited"
         await eventually(lambda: watched.is_within(start), "all is given back")
-        assert zombies() == []
+        assert zombies(bridge.pid) == []
     for join in (PageClient.join, PollingClient.join):
         async with await join(bridge) as again:
             await again.type("echo again-$((1))\r")

@@ -78,7 +78,7 @@ async def until_held(start: dict[str, object], what: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["tmux", "direct"])
+@pytest.mark.parametrize("mode", ["tmux", pytest.param("direct", marks=pytest.mark.long)])
 async def test_twenty_starts_and_stops_leave_nothing_in_the_process(
     tmux: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import IS_LONG
 from tests.page.network import Cable, ReverseProxy
 from tests.page.tab import Tab
 
@@ -24,19 +25,24 @@ FLAGS = [
     "--disable-sync",
 ]
 
+DRAWN = ("test_drawing", "test_loading", "test_sizes", "test_terminal")
+"""The files whose pages are drawn by WebGL in ordinary runs, as almost everywhere."""
+
 NewContext = Callable[..., "BrowserContext"]
 NewTab = Callable[..., Tab]
 
 
 # One browser for each file: Playwright's loop must not run while other files run theirs.
 @pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Chromium, without a window."""
+def browser(request: pytest.FixtureRequest) -> Iterator["Browser"]:
+    """Chromium, without a window; with WebGL, which costs much without a GPU, where it is drawn."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not CHROMIUM.exists():
         pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        is_drawn = IS_LONG or request.module.__name__.rpartition(".")[2] in DRAWN
+        flags = FLAGS if is_drawn else [*FLAGS, "--disable-3d-apis"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
 

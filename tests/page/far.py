@@ -66,6 +66,8 @@ class FarLine:
 
         async def close() -> None:
             self._server.close()
+            for _ in range(3):  # what was just accepted gets its task, which ends it
+                await asyncio.sleep(0)
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()

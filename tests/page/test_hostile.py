@@ -96,7 +96,7 @@ def test_the_watch_notices_what_it_is_there_for(
     for words, script in bad.items():
         tab.page.evaluate(script)
         if words == "pop-up":
-            wait_until(lambda: watch.events, "the pop-up")
+            wait_until(lambda: tab.state() and watch.events, "the pop-up")
         with pytest.raises(AssertionError):
             watch.check(hosts={bridge.host})
         tab.page.reload()
@@ -107,7 +107,7 @@ def test_the_watch_notices_what_it_is_there_for(
         watch.begin()
         watch.check(hosts={bridge.host})
     tab.type("x")
-    wait_until(lambda: watch.typed == ["x"], "the key is seen on its way")
+    wait_until(lambda: tab.state() and watch.typed == ["x"], "the key is seen on its way")
     with pytest.raises(AssertionError):
         check_answers(b"", puppet.take(), watch)
 
@@ -139,7 +139,7 @@ def test_nothing_in_the_corpus_leaves_the_terminal(
     assert watched.typed == []
     assert tab.state() == viewer.state() == "connected"
     tab.type("still typing")
-    wait_until(lambda: puppet.take() or watch.typed, "keys go on")
+    wait_until(lambda: tab.state() and (puppet.take() or watch.typed), "keys go on")
 
 
 @pytest.mark.long

@@ -126,7 +126,8 @@ def test_the_first_screen_takes_one_round_of_requests(
     assert sockets.sent_before_output is not None
     assert [text for text in sockets.sent_before_output if not text.startswith('42["pong"')] == []
     assert len(sockets.opened) == 1
-    wait_until(lambda: len(later) >= 3, "the rest is asked for once the screen is there")
+    # Asking for the state lets the browser tell what was asked for meanwhile.
+    wait_until(lambda: tab.state() and len(later) >= 3, "the rest is asked for once it is there")
     for route in later:
         route.continue_()
 

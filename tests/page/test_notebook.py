@@ -130,7 +130,13 @@ def test_the_terminal_is_in_the_cell_of_a_real_jupyterlab(
 
 @needs_jupyter
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", [True, False], ids=["answering", "silent"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(True, id="answering"),
+        pytest.param(False, id="silent", marks=pytest.mark.long),
+    ],
+)
 def test_the_terminal_works_behind_a_proxy_without_websockets_as_in_colab(
     answers: bool, notebooks: Notebooks, kernel_tmux: Tmux, new_context: NewContext
 ) -> None:

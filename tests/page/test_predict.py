@@ -211,6 +211,7 @@ def test_a_password_is_never_shown(
     assert seen(tab)["guesses"] == 0
 
 
+@pytest.mark.long
 def test_what_the_program_draws_instead_is_shown_and_nothing_else_remains(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
 ) -> None:
@@ -231,6 +232,7 @@ def test_what_the_program_draws_instead_is_shown_and_nothing_else_remains(
     pytest.fail("no wrong guess was ever shown, so this tests nothing")
 
 
+@pytest.mark.long
 def test_what_was_guessed_is_gone_when_the_connection_is_lost(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
 ) -> None:
@@ -256,6 +258,7 @@ def test_what_was_guessed_is_gone_when_the_connection_is_lost(
     assert guesses(tab) == ""
 
 
+@pytest.mark.long
 def test_the_setting_is_kept_and_switches_predictions_off_and_on(
     start_bridge: StartBridge, new_cable: NewCable, new_tab: NewTab
 ) -> None:

@@ -291,6 +291,7 @@ def edge() -> Iterator[EdgeThread]:
 
 @needs_agent[0]
 @needs_agent[1]
+@pytest.mark.long
 def test_they_work_under_the_address_of_an_ngrok_tunnel(
     edge: EdgeThread,
     start_bridge: StartBridge,

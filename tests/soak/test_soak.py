@@ -6,20 +6,24 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import IS_LONG, ROOT
 from tests.e2e.ssh import needs_ssh
 from tests.page.conftest import CHROMIUM
 from tests.soak.checks import Keys, Lines, Violation, spell
 from tests.soak.program import line
 from tests.soak.schedule import steps
 
-MINUTES = float(os.environ.get("TTYBRIDGE_SOAK_MINUTES", "0"))
+VARIABLE = "TTYBRIDGE_SOAK_MINUTES"
+MINUTES = float(os.environ.get(VARIABLE, "0"))
 
 
 @pytest.mark.ssh
 @needs_ssh[1]
 @needs_ssh[2]
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not IS_LONG and VARIABLE not in os.environ, reason=f"takes long: {VARIABLE}=5 runs it"
+)
 @pytest.mark.timeout(MINUTES * 60 + 300)
 def test_a_soak_finds_nothing() -> None:
     """Ordinarily ten seconds without a browser, so that the soak does not rot."""
