@@ -21,9 +21,14 @@ import pytest
 
 from ttybridge.client.control import Control, find
 
+IS_LONG = os.environ.get("TTYBRIDGE_TEST_LONG") == "1"
+"""Whether tests that wait for long do so in full, and properties get more examples."""
+
+EXAMPLES = 100 if IS_LONG else 40
+
 # On CI the same examples each time: what a new example finds belongs into a commit of its own.
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=EXAMPLES)
+hypothesis.settings.register_profile("default", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 T = TypeVar("T")
@@ -86,10 +91,6 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
         record_property("figure", f"{row}: {', '.join(told)}")
 
     return note
-
-
-IS_LONG = os.environ.get("TTYBRIDGE_TEST_LONG") == "1"
-"""Whether tests that wait for long do so in full."""
 
 
 def wait_until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:

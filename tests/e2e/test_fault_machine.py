@@ -43,6 +43,7 @@ DAY_S = 86_400
 @pytest.mark.ssh
 @needs_ssh[1]
 @needs_ssh[2]
+@pytest.mark.long
 async def test_a_bridge_that_was_suspended_wakes_serving_and_idle(
     start_bridge: StartBridge,
     tmux: Tmux,
@@ -298,6 +299,7 @@ class Clock:
 
 @needs_faketime
 @pytest.mark.slow
+@pytest.mark.long
 async def test_a_clock_that_jumps_ends_what_has_an_end_and_nothing_else(
     start_bridge: StartBridge, tmux: Tmux, tmp_path: Path, figure: Figure
 ) -> None:

@@ -188,7 +188,13 @@ async def connect(session: aiohttp.ClientSession, address: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "number"), [("tmux", signal.SIGINT), ("direct", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [
+        pytest.param("tmux", signal.SIGINT, marks=pytest.mark.long),
+        ("direct", signal.SIGTERM),
+    ],
+)
 async def test_stopping_takes_less_than_ten_seconds_with_clients_that_do_not_read(
     start_bridge: StartBridge, tmux: Tmux, tmp_path: Path, mode: str, number: signal.Signals
 ) -> None:

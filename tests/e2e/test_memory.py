@@ -97,7 +97,7 @@ class Stalled:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("mode", ["tmux", "direct"])
+@pytest.mark.parametrize("mode", ["tmux", pytest.param("direct", marks=pytest.mark.long)])
 async def test_clients_that_stop_reading_under_a_flood_cost_a_bounded_amount(
     start_bridge: StartBridge,
     tmp_path: Path,

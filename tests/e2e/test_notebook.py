@@ -199,6 +199,7 @@ def test_the_colab_example_runs_from_its_first_cell_to_its_last(
     )
 
 
+@pytest.mark.long
 def test_the_kaggle_example_runs_from_its_first_cell_to_its_last(
     notebooks: Notebooks, kernel_tmux: Tmux, tmp_path: Path
 ) -> None:

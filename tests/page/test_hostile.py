@@ -71,6 +71,7 @@ def read_clipboard(tab: Tab) -> str:
     return str(tab.page.evaluate("() => navigator.clipboard.readText()"))
 
 
+@pytest.mark.long
 def test_the_watch_notices_what_it_is_there_for(
     start_bridge: StartBridge, new_tab: NewTab, puppet: Puppet
 ) -> None:

@@ -220,6 +220,7 @@ PATHS = (
 )
 
 
+@pytest.mark.long
 def test_pages_of_errors_and_the_login_repeat_nothing(
     start_bridge: StartBridge, new_context: NewContext, new_tab: NewTab
 ) -> None:

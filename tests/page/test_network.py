@@ -187,7 +187,7 @@ def test_the_tmux_screen_is_right_after_a_cut(
     assert tab.screen()[:row] == [str(number) for number in range(30001 - row, 30001)]
 
 
-@pytest.mark.parametrize("websockets", ["refuse", "strip"])
+@pytest.mark.parametrize("websockets", ["refuse", pytest.param("strip", marks=pytest.mark.long)])
 def test_the_page_works_where_a_proxy_has_no_websockets(
     start_bridge: StartBridge,
     new_proxy: Callable[..., ReverseProxy],

@@ -138,6 +138,7 @@ def test_a_public_link_has_a_code_that_is_the_link_and_used_up_ones_are_folded(
     assert "used up" in owner.page.inner_text("#links-spent-list li")
 
 
+@pytest.mark.long
 def test_who_loads_the_page_again_is_no_news(
     start_bridge: StartBridge, new_context: NewContext, new_tab: NewTab
 ) -> None:
