@@ -195,6 +195,7 @@ def test_nothing_in_it_leaves_a_terminal_in_tmux(
     assert tmux.clients() != []
 
 
+@pytest.mark.long
 def test_floods_of_marks_stay_in_small_cells_and_in_their_rows(
     start_bridge: StartBridge, new_tab: NewTab, puppet: Puppet
 ) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tests.conftest import wait_until
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -16,6 +18,9 @@ SPIES = Path(__file__).with_name("spies.js").read_text()
 LOOK = Path(__file__).with_name("look.js").read_text()
 
 MAX_TITLE = 140
+
+STEADY = 10
+"""Looks at a page in a row that find the same size."""
 
 UNSEEN = {*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)} | {
     *range(0x2066, 0x206A)
@@ -57,6 +62,13 @@ class Watch:
 
     def begin(self) -> None:
         """Count from here on."""
+        looks: list[str] = []
+
+        def is_settled() -> bool:  # it fits the window again when its fonts and renderer are there
+            looks.append(str(self.page.evaluate(LOOK, self.box)["size"]))
+            return len(looks) >= STEADY and len(set(looks[-STEADY:])) == 1
+
+        wait_until(is_settled, "a steady size")
         self._start = self.page.evaluate(LOOK, self.box)
         self.events.clear()
         self.typed.clear()
