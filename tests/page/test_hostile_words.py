@@ -123,6 +123,7 @@ NAMES = {
 }
 
 
+@pytest.mark.long
 def test_names_of_people_and_links_are_text(
     start_bridge: StartBridge, new_context: NewContext, new_tab: NewTab
 ) -> None:

@@ -90,6 +90,7 @@ def lab(notebooks: Notebooks, tmp_path: Path) -> Iterator[str]:
 
 @needs_jupyter
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_terminal_is_in_the_cell_of_a_real_jupyterlab(
     notebooks: Notebooks, kernel_tmux: Tmux, lab: str, new_context: NewContext
 ) -> None:

@@ -163,7 +163,7 @@ def test_predictions_are_off_on_a_fast_line_however_busy_the_machine_was(
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param((), id="tmux"),
+        pytest.param((), id="tmux", marks=pytest.mark.long),
         pytest.param(("bash",), id="direct", marks=pytest.mark.long),
     ],
 )
