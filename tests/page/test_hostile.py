@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartBridge, Tmux, wait_until
+from tests.conftest import RunningBridge, StartBridge, Tmux, wait_until
 from tests.page.conftest import NewContext, NewTab
 from tests.page.escapes import ANSWERS, COMMAND, CORPUS, END, FENCE, FENCE_ANSWER, TEXTS, b64, osc
 from tests.page.tab import Tab
-from tests.page.watch import Puppet, Watch
+from tests.page.watch import Puppet, Watch, steady
 
 pytestmark = pytest.mark.browser
 
@@ -67,6 +67,24 @@ def check_answers(pattern: bytes, typed: bytes, watch: Watch) -> None:
     watch.typed.clear()
 
 
+def play_harmless(
+    puppet: Puppet, tab: Tab, watch: Watch, host: str, number: int, data: bytes, answers: bytes
+) -> bytes:
+    """Have something printed, check that nothing came of it, and return what was typed."""
+    typed = play(puppet, tab, number, data)
+    check_answers(answers, typed, watch)
+    watch.check(hosts={host}, allowed=ALLOWED)
+    return typed
+
+
+def open_watched(tab: Tab, bridge: RunningBridge) -> Watch:
+    """Open a page whose program is the puppet, and return what watches it, which has not begun."""
+    watch = Watch(tab.page)
+    tab.open(bridge.link)
+    tab.wait_for("puppet-ready")
+    return watch
+
+
 def read_clipboard(tab: Tab) -> str:
     return str(tab.page.evaluate("() => navigator.clipboard.readText()"))
 
@@ -77,9 +95,7 @@ def test_the_watch_notices_what_it_is_there_for(
 ) -> None:
     bridge = start_bridge(command=puppet.argv)
     tab = new_tab()
-    watch = Watch(tab.page)
-    tab.open(bridge.link)
-    tab.wait_for("puppet-ready")
+    watch = open_watched(tab, bridge)
     watch.begin()
     bad = {
         "a script ran": "window.__canary.push('x')",
@@ -127,10 +143,9 @@ def test_nothing_in_the_corpus_leaves_the_terminal(
         each.begin()
     tab.page.evaluate("() => window.__seen.splice(0)")
     for number, entry in enumerate(CORPUS):
-        typed = play(puppet, tab, number, entry.data)
+        answers = b"(?:%s)" % entry.answers
         try:
-            check_answers(b"(?:%s)" % entry.answers, typed, watch)
-            watch.check(hosts={bridge.host}, allowed=ALLOWED)
+            play_harmless(puppet, tab, watch, bridge.host, number, entry.data, answers)
         except AssertionError as error:
             pytest.fail(f"{entry.name} ({entry.tries}): {error}")
     assert read_clipboard(tab) == "mine"
@@ -149,9 +164,7 @@ def test_mixtures_of_it_do_not_either(
 ) -> None:
     bridge = start_bridge(command=puppet.argv)
     tab = new_tab()
-    watch = Watch(tab.page)
-    tab.open(bridge.link)
-    tab.wait_for("puppet-ready")
+    watch = open_watched(tab, bridge)
     watch.begin()
     chance = random.Random(20_261_127)
     small = [entry.data for entry in CORPUS if len(entry.data) < 20_000]
@@ -161,10 +174,9 @@ def test_mixtures_of_it_do_not_either(
             start = chance.choice((0, 0, 0, chance.randrange(len(data))))
             end = chance.choice((len(data), len(data), chance.randrange(len(data) + 1)))
             pieces.append(data[start:end])
-        typed = play(puppet, tab, number, b"".join(pieces))
+        data, answers = b"".join(pieces), b"(?:%s)*" % ANSWERS
         try:
-            check_answers(b"(?:%s)*" % ANSWERS, typed, watch)
-            watch.check(hosts={bridge.host}, allowed=ALLOWED)
+            play_harmless(puppet, tab, watch, bridge.host, number, data, answers)
         except AssertionError as error:
             pytest.fail(f"mixture {number}: {error}")
 
@@ -176,26 +188,21 @@ def test_nothing_in_it_leaves_a_terminal_in_tmux(
     tmux("new-session", "-d", "-s", "0", shlex.join(puppet.argv))
     bridge = start_bridge()
     tab = new_tab()
-    watch = Watch(tab.page)
-    tab.open(bridge.link)
-    tab.wait_for("puppet-ready")
+    watch = open_watched(tab, bridge)
     tab.page.evaluate("() => navigator.clipboard.writeText('mine')")
     tab.page.evaluate("() => window.__seen.splice(0)")
     watch.begin()
     answers = b"(?:%s|%s)*" % (ANSWERS, TMUX_ANSWERS)
     for number, entry in enumerate(entry for entry in CORPUS if len(entry.data) < 20_000):
-        typed = play(puppet, tab, number, entry.data)
         try:
-            check_answers(answers, typed, watch)
+            typed = play_harmless(puppet, tab, watch, bridge.host, number, entry.data, answers)
             assert b64("mine").encode() not in typed
-            watch.check(hosts={bridge.host}, allowed=ALLOWED)
         except AssertionError as error:
             pytest.fail(f"{entry.name} ({entry.tries}): {error}")
     assert read_clipboard(tab) == "mine"
     assert tmux.clients() != []
 
 
-@pytest.mark.long
 def test_floods_of_marks_stay_in_small_cells_and_in_their_rows(
     start_bridge: StartBridge, new_tab: NewTab, puppet: Puppet
 ) -> None:
@@ -203,14 +210,12 @@ def test_floods_of_marks_stay_in_small_cells_and_in_their_rows(
     tab = new_tab()
     # Without WebGL the terminal is made of elements, which could be drawn anywhere on the page.
     tab.page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
-    watch = Watch(tab.page)
-    tab.open(bridge.link)
-    tab.wait_for("puppet-ready")
+    watch = open_watched(tab, bridge)
     assert tab.renderer() == "dom"
     watch.begin()
     bar = tab.page.locator("#bar")
     play(puppet, tab, 0, b"")
-    before = bar.screenshot()
+    before = steady(bar.screenshot, "a steady bar")  # what it says comes soon, not at once
     for entry in TEXTS:
         puppet.take()
         puppet.print(b"\x1b[H" + entry.data + FENCE)

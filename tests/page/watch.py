@@ -3,14 +3,17 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from tests.conftest import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+T = TypeVar("T")
 
 SPIES = Path(__file__).with_name("spies.js").read_text()
 """Notes calls that output must not lead to, and elements that come outside of the terminal."""
@@ -20,7 +23,7 @@ LOOK = Path(__file__).with_name("look.js").read_text()
 MAX_TITLE = 140
 
 STEADY = 10
-"""Looks at a page in a row that find the same size."""
+"""Looks in a row that find the same."""
 
 UNSEEN = {*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)} | {
     *range(0x2066, 0x206A)
@@ -32,6 +35,18 @@ def check_plain(text: str, limit: int) -> None:
     """Check that a text can be shown in one line, in its place."""
     assert not UNSEEN & {ord(char) for char in text}, ascii(text)
     assert len(text) <= limit, ascii(text[:300])
+
+
+def steady(look: Callable[[], T], what: str) -> T:
+    """Look until it is the same some times in a row, and return that; fail when it never is."""
+    looks: list[T] = []
+
+    def is_steady() -> bool:
+        looks.append(look())
+        return len(looks) >= STEADY and all(one == looks[-1] for one in looks[-STEADY:])
+
+    wait_until(is_steady, what)
+    return looks[-1]
 
 
 class Watch:
@@ -62,13 +77,8 @@ class Watch:
 
     def begin(self) -> None:
         """Count from here on."""
-        looks: list[str] = []
-
-        def is_settled() -> bool:  # it fits the window again when its fonts and renderer are there
-            looks.append(str(self.page.evaluate(LOOK, self.box)["size"]))
-            return len(looks) >= STEADY and len(set(looks[-STEADY:])) == 1
-
-        wait_until(is_settled, "a steady size")
+        # It fits the window again when its fonts and its renderer are there.
+        steady(lambda: self.page.evaluate(LOOK, self.box)["size"], "a steady size")
         self._start = self.page.evaluate(LOOK, self.box)
         self.events.clear()
         self.typed.clear()
