@@ -182,7 +182,7 @@ def _colab_output(data: bytes) -> None:
     same("message", json.loads(again)["data"] if again else "", joined.decode("utf-8", "replace"))
 
 
-class _Bridge:
+class Bridge:
     """Stands for a bridge that does whatever it is asked."""
 
     def __getattr__(self, name: str) -> Any:
@@ -213,7 +213,7 @@ def _control(data: bytes) -> None:
         if route.path == "/stop":
             continue
         try:
-            found = route.run(cast(Any, _Bridge()), actor, asked)
+            found = route.run(cast(Any, Bridge()), actor, asked)
             if inspect.iscoroutine(found):
                 found.send(None)
         except (StopIteration, TtyBridgeError):

@@ -52,7 +52,7 @@ page)
     page
     ;;
 all)
-    # Half of the time the tests wait for something: what is no test of Python's runs beside them.
+    # What is no test of Python's runs beside them, and is printed where it fails.
     beside="$(mktemp -d)"
     trap 'rm -rf "$beside"' EXIT
     { lint; page; printf '%s\n' "${failed[@]}" >"$beside/failed"; } >"$beside/log" 2>&1 &

@@ -324,7 +324,7 @@ test | dev | fuzz)
     venv_is_good || make_venv
     if [ "$purpose" = test ]; then
         need_for_test
-        # Beside the rest: what these install is theirs alone, and most of it is waiting.
+        # Beside the rest: what these install is theirs alone.
         { colab_venv; agent_for_test; } &
         apps_venv &
     fi

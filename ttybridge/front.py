@@ -116,6 +116,7 @@ class Front:
             control = shared.control if shared.container is None else None
             running = Running(config, hub, serving, local, port, sshd, control, self._folder, stop)
             running.recorder = recordings
+            recordings.on_refused = lambda: serving.measures.meter.refuse("recordings")
             running.audit_events = lambda: tuple(self._audit.last)
             running.usage = usage = Usage(
                 config, hub, serving, recordings, sshd, lambda: running.public

@@ -47,7 +47,6 @@ class Usage:
         """
         self._config, self._hub, self._serving = config, hub, serving
         self._recordings, self._sshd, self._public = recordings, sshd, public
-        recordings.on_refused = lambda: serving.measures.meter.refuse("recordings")
 
     def uses(self) -> list[Use]:
         """Return every limit, and what is used of it."""

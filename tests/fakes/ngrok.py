@@ -38,6 +38,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import signal
 import sys
 import time
@@ -154,7 +155,7 @@ class Tunnel:
         self.server = await asyncio.start_server(self.on_visitor, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
         self.host = self.options.get("domain") or self.options.get("hostname")
-        self.host = self.host or f"calm-otter-{self.port}.ngrok-free.app"
+        self.host = self.host or f"calm-otter-{secrets.token_hex(4)}.ngrok-free.app"
         self.url = f"https://{self.host}"
         if not self.is_http:
             self.host, self.url = "127.0.0.1", f"tcp://127.0.0.1:{self.port}"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.fuzz_protocol import Bridge
 from tests.conftest import ROOT
 from ttybridge import readers
 from ttybridge.client import channel, http, people, status, transport
@@ -237,24 +238,6 @@ def test_any_text_is_read_or_refused_in_the_documented_way(name: str, data: st.D
     except Exception as error:
         if not isinstance(error, parser.errors):
             raise
-
-
-class Bridge:
-    """Does whatever it is asked, and looks at what it is given."""
-
-    def __getattr__(self, name: str) -> Any:
-        def answer(_actor: Actor, *_: object, **options: Any) -> Any:
-            assert options.get("life_s") is None or 0 < options["life_s"] <= 30 * 86400
-            assert options.get("uses") is None or 1 <= options["uses"] <= 10_000
-            assert options.get("file") is None or options["file"].is_absolute()
-            return "x?y" if name == "link" else {}
-
-        async def later(*args: Any, **options: Any) -> Any:
-            found = answer(*args, **options)
-            return (0, 0, []) if name == "update_environment" else found
-
-        plain = ("people", "links", "recordings", "audit", "status", "link", "serve_host", "run")
-        return answer if name in plain else later
 
 
 BODIES = st.fixed_dictionaries(

@@ -31,8 +31,8 @@ has done what it is told, or is hung."""
 
 FLUSH_SHARE, FLUSH_MOST_S = 0.1, 0.05
 """Share of the time that small flushes may take, and most time between two of them, in seconds.
-One to 200 viewers takes some 2 ms, on a busy machine more; what follows the first one of a flood
-waits for the next, and three frames of a browser are no delay for who only watches."""
+One of 50 KB to 200 viewers took 4.7 ms here (py-spy, 20 in a second); what follows the first one of
+a flood waits for the next, and three frames of a browser are no delay for who only watches."""
 
 SMOOTHING = 0.2
 """Weight of the last flush in the time that one takes."""
