@@ -29,9 +29,13 @@ export class PollingTransport implements Transport {
   #flushIsQueued = false;
   #posts = 0;
   #postNumber = 0;
-  #polls = 0;
+  #pollNumber = 0;
+  /** The GETs under way. */
+  readonly #polls = new Set<number>();
   #nextPoll = 1;
   readonly #early = new Map<number, string>();
+  /** The GETs, under way when an answer came too early, one of which must bring the one before it. */
+  #owing: Set<number> | undefined;
   /** The server, or what is before it, does not number its answers: one GET at a time. */
   #isPlain = false;
   #sentAt = -Infinity;
@@ -137,11 +141,13 @@ export class PollingTransport implements Transport {
   /** Holds as many GETs as are of use. */
   #pollOn(): void {
     const isLively = performance.now() - this.#sentAt < LIVELY_MS && !this.#isPlain;
-    while (!this.#isClosed && this.#polls < (isLively ? MAX_REQUESTS : 1)) void this.#poll();
+    while (!this.#isClosed && this.#polls.size < (isLively ? MAX_REQUESTS : 1)) void this.#poll();
   }
 
   async #poll(): Promise<void> {
-    this.#polls += 1;
+    this.#pollNumber += 1;
+    const poll = this.#pollNumber;
+    this.#polls.add(poll);
     let status: number | undefined;
     try {
       const response = await this.#ask();
@@ -149,14 +155,16 @@ export class PollingTransport implements Transport {
       const number = response.headers.get(NUMBER_HEADER);
       const body = await response.text();
       if (!response.ok) throw new Error("refused");
-      this.#polls -= 1;
+      this.#polls.delete(poll);
+      this.#owing?.delete(poll);
       this.#take(number, body);
     } catch {
-      this.#polls -= 1;
-      if (this.#polls === 0) return this.#lost(status);
+      this.#polls.delete(poll);
+      if (this.#polls.size === 0) return this.#lost(status);
       setTimeout(() => this.#lost(status), GOODBYE_MS);
       return;
     }
+    if (this.#owing?.size === 0) return this.#lost();
     this.#pollOn();
   }
 
@@ -170,8 +178,11 @@ export class PollingTransport implements Transport {
     for (let next = this.#early.get(this.#nextPoll); next !== undefined; next = this.#early.get(this.#nextPoll)) {
       this.#early.delete(this.#nextPoll);
       this.#nextPoll += 1;
+      this.#owing = undefined;
       this.#deliver(next);
     }
+    // Browsers ask again by themselves when a connection ends under a GET; its answer does not come again.
+    if (this.#early.size > 0) this.#owing ??= new Set(this.#polls);
   }
 
   #deliver(body: string): void {

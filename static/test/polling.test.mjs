@@ -87,6 +87,45 @@ test("answers that overtake each other are put in order", async () => {
   transport.close();
 });
 
+test("an answer that none of the requests under way can bring is a lost connection", async () => {
+  const { told } = await opened();
+  requests[0].answer("second", 2); // The browser has asked twice; the first answer is gone.
+  await settled();
+  assert.deepEqual(told, { packets: [OPEN], drained: 0, lost: [undefined] });
+  assert.equal(of("GET").length, 1);
+});
+
+test("an answer is waited for until none that was under way can bring it", async () => {
+  const { transport, told } = await opened();
+  await send(transport, "a");
+  of("GET")[1].answer("second", 2);
+  await settled();
+  of("GET")[3].answer("fourth", 4);
+  of("GET")[2].answer("6", 0);
+  await settled();
+  assert.deepEqual(told.lost, [], "the first request may still bring it");
+  of("GET")[0].answer("fifth", 5);
+  await settled();
+  assert.deepEqual(told.packets, [OPEN]);
+  assert.deepEqual(told.lost, [undefined]);
+});
+
+test("an answer that came late, and another one after it, are no loss", async () => {
+  const { transport, told } = await opened();
+  await send(transport, "a");
+  of("GET")[1].answer("second", 2);
+  await settled();
+  of("GET")[0].answer("first", 1);
+  await settled();
+  of("GET")[3].answer("fourth", 4);
+  await settled();
+  of("GET")[2].answer("third", 3);
+  await settled();
+  assert.deepEqual(told.packets, [OPEN, "first", "second", "third", "fourth"]);
+  assert.deepEqual(told.lost, []);
+  transport.close();
+});
+
 test("an answer that says nothing has no place in the order", async () => {
   const { transport, told } = await opened();
   await send(transport, "a");

@@ -49,26 +49,17 @@ class Answer:
 
 
 @dataclass
-class Doorway:
-    """A bridge that runs, and all of its parts."""
+class Door:
+    """A gate, and what is behind it."""
 
     port: int
     app: web.Application
     gate: Gate
-    entrances: Entrances
-    serving: Serving
-    costly: list[str] = field(default_factory=list)
-    """What happened in this process that a stranger must not be able to bring about."""
 
     @property
     def own(self) -> str:
         """Host and port."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def hub(self) -> Hub:
-        """The session."""
-        return self.entrances.events._hub
 
     @property
     def credentials(self) -> Credentials:
@@ -90,10 +81,8 @@ class Doorway:
         return self.credentials.issue_cookie(role, time.time() - age, place or self.own, link=link)
 
     def admitted(self, role: Role) -> str:
-        """Return the value of the cookie of a guest who has been let in."""
-        value = self.cookie(role)
-        self.hub.people.door._known.add(self.id_of(value))
-        return value
+        """Return the value of the cookie of a guest who has been let in; here, nobody waits."""
+        return self.cookie(role)
 
     def id_of(self, value: str, place: str | None = None) -> str:
         """Return the id of a cookie's session."""
@@ -172,6 +161,27 @@ class Doorway:
         finally:
             writer.close()
 
+
+@dataclass
+class Doorway(Door):
+    """A bridge that runs, and all of its parts."""
+
+    entrances: Entrances
+    serving: Serving
+    costly: list[str] = field(default_factory=list)
+    """What happened in this process that a stranger must not be able to bring about."""
+
+    @property
+    def hub(self) -> Hub:
+        """The session."""
+        return self.entrances.events._hub
+
+    def admitted(self, role: Role) -> str:
+        """Return the value of the cookie of a guest who has been let in."""
+        value = self.cookie(role)
+        self.hub.people.door._known.add(self.id_of(value))
+        return value
+
     # --- what it costs -------------------------------------------------------------------
 
     def footprint(self) -> dict[str, int]:
@@ -184,7 +194,7 @@ class Doorway:
             "clients": len(self.hub.attachments),
             "waiting": len(self.hub.people.door.rows),
             "ssh": len(self.entrances.ssh._open),
-            "proxied": len(self.entrances.proxy._open),
+            "proxied": len(self.entrances.proxy._underway),
             "consoles": len(self.entrances.colab._open),
             "children": len(children),
             "descriptors": len(list(Path("/proc/self/fd").iterdir())),

@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.component.doorway import BEARER as AS_TOKEN
 from tests.component.doorway import DAY_S, Doorway, doorway
 from tests.component.proxied_app import App
 from tests.conftest import DEADLINE_S, ROOT, Tmux, clean_environment
@@ -33,6 +34,9 @@ ENDS_S = 5.0
 
 OWNER = Actor(Role.OWNER, "an owner", Entrance.CONTROL)
 
+RECORDING, LINE, LINES = "long.cast", b'[0.0, "o", "' + b"x" * 4000 + b'"]\n', 6000
+"""A recording that fits into no buffer of a connection: 24 MB."""
+
 Socket = aiohttp.ClientWebSocketResponse
 
 
@@ -47,6 +51,7 @@ class Visit:
     ended: set[str] = field(default_factory=set)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     sid: str = ""
+    download: aiohttp.ClientResponse | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -79,6 +84,11 @@ class Visit:
         polling += f"&sid={self.sid}"
         async with session.post(polling, headers=self.headers, data=HELLO) as answer:
             assert answer.status == 200
+        self.download = await session.get(
+            f"{own}/recordings/{RECORDING}",
+            headers={**self.headers, "Accept-Encoding": "identity"},
+        )
+        assert await self.download.content.readline() == LINE
         self._start("polling", self._poll(session, polling))
         for name in ("the page", "a console", "ssh"):
             self._start(name, self._read(name))
@@ -99,7 +109,14 @@ class Visit:
         await self.check_app("after")
         assert self.sid in self.door.entrances.events.engine.connections
 
+    async def check_download(self) -> None:
+        """See that the download goes on to its end."""
+        assert self.download is not None
+        assert len(await self.download.read()) == (LINES - 1) * len(LINE)
+
     async def close(self) -> None:
+        if self.download is not None:
+            self.download.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -111,6 +128,9 @@ class Visit:
         self._start("an app", self._read("an app"))
         everything = {*self.sockets, "polling"}
         await eventually(lambda: self.ended == everything, f"all ends: {self.ended}", ENDS_S)
+        assert self.download is not None
+        with pytest.raises(aiohttp.ClientError):
+            await self.download.read()
         connections = self.door.entrances.events.engine.connections
         await eventually(lambda: self.sid not in connections, "polling ends", 2 * ENDS_S)
 
@@ -183,6 +203,7 @@ async def door(
 ) -> AsyncIterator[Doorway]:
     options = {"ssh": True, "ssh_port": 0, "ssh_key": (parse_entry(KEY, "--ssh-key"),)}
     ports = (range(app.port, app.port + 1),)
+    (tmp_path / RECORDING).write_bytes(LINE * LINES)
     async with doorway(tmux, tmp_path, monkeypatch, proxy=ports, **options) as made:
         yield made
 
@@ -211,6 +232,7 @@ async def test_a_credentials_end_ends_what_came_by_it_and_nothing_else(
         await way(door, visit, link)
         await visit.check_ends()
         await other.check_lives()
+        await other.check_download()
         line = door.line(visit.cookie)
         assert (await door.ask("GET", "/api/people", line, door.origin)).status == 401
         line = door.line(other.cookie)
@@ -233,8 +255,23 @@ async def test_a_cookie_that_gets_too_old_ends_what_came_by_it(
         await visit.check_lives()
         await visit.check_ends()
         await other.check_lives()
+        await other.check_download()
         line = door.line(visit.cookie)
         assert (await door.ask("GET", "/", line)).status == 401
+
+
+async def test_who_leaves_in_the_middle_of_a_download_leaves_nothing(
+    door: Doorway, caplog: pytest.LogCaptureFixture
+) -> None:
+    underway = door.entrances.recordings._underway
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    head = f"GET /recordings/{RECORDING} HTTP/1.1\r\nHost: {door.own}\r\n{AS_TOKEN}\r\n\r\n"
+    writer.write(head.encode())
+    assert (await reader.readline()).split()[1] == b"200"
+    assert len(underway) == 1
+    writer.transport.abort()
+    await eventually(lambda: len(underway) == 0, "the download ends", ENDS_S)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_revoked_link_ends_a_login_of_ssh_over_the_web_and_no_other(

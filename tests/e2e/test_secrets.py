@@ -176,8 +176,9 @@ def scene(start_bridge: StartBridge, tmp_path: Path, request: pytest.FixtureRequ
     by_file = request.param == "file"
     key = make_key(tmp_path, "user")
     bridge = start_bridge(
-        "-v", "--ngrok", "--ngrok-basic-auth", str(private), "--ssh", "--ssh-port", "0",
-        "--ssh-key", key.public, "--record-dir", str(tmp_path / "kept"), "--label", MARK,
+        "-v", "--metrics", "--ngrok", "--ngrok-basic-auth", str(private),
+        "--ssh", "--ssh-port", "0", "--ssh-key", key.public,
+        "--record-dir", str(tmp_path / "kept"), "--label", MARK,
         *(("--token-file", str(file)) if by_file else ()),
         env={
             **ngrok.env,
@@ -259,6 +260,7 @@ def provoke(scene: Scene, secrets: Mapping[str, str]) -> dict[str, str]:
     scene.ask("GET", f"/nothing?token={token}&x={sid}")
     scene.ask("GET", f"/nothing-{MARK}?token={wrong}&x={sid}", Referer=f"https://e/?token={token}")
     scene.ask("GET", "/nothing", **known)
+    scene.ask("GET", "/metrics", **known)
     for path in ("/", "/login", "/healthz", "/api/people", "/api/status", "/api/audit"):
         scene.ask("GET", path, Cookie=cookie, Sec_Fetch_Site="same-origin")
     page = scene.ask("GET", "/", Cookie=cookie, Sec_Fetch_Site="same-origin").decode()
@@ -321,6 +323,7 @@ def check_answers(scene: Scene, secrets: Mapping[str, str]) -> None:
     """Check pages, scripts, headers, the audit and the status."""
     told = b"\n".join(scene.answers)
     assert MARK.encode() in told
+    assert b"ttybridge_refused_total" in told
     assert len(told) > 100_000  # the page and its scripts
     # The link's short id and the cookie are told to whom they belong, elsewhere.
     assert found_in(told, secrets) == []

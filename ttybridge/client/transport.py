@@ -34,6 +34,9 @@ GOODBYE_S = 1.0
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of one polling answer that are taken: the bridge's window is 512 KiB."""
 
+_NUMBER_HEADER = "X-TTYBridge-Poll"
+"""Where answers to GETs carry their number, from 1 (docs/protocol.md)."""
+
 _SEPARATOR = "\x1e"
 _OPEN, _CLOSE, _PING, _PONG, _MESSAGE = "0", "1", "2", "3", "4"
 """Types of Engine.IO packets, version 4."""
@@ -104,6 +107,7 @@ class _Polling:
     def __init__(self, session: "ClientSession", url: str, proxy: str | None) -> None:
         self._session, self._url, self._proxy = session, url, proxy
         self._packets: deque[str | bytes] = deque()
+        self._next = 1
         self.silence_s = 2 * OPEN_S
 
     async def open(self, address: Address) -> str:
@@ -146,7 +150,8 @@ class _Polling:
 
         try:
             async with self._request(method, body) as answer:
-                if answer.status != 200:
+                number = answer.headers.get(_NUMBER_HEADER)
+                if answer.status != 200 or (number is not None and not self._is_next(number)):
                     return None
                 data = bytearray()
                 async for chunk in answer.content.iter_any():
@@ -156,6 +161,17 @@ class _Polling:
                 return data.decode()
         except (TimeoutError, OSError, ClientError, ValueError):
             return None
+
+    def _is_next(self, number: str) -> bool:
+        """Tell whether no answer is missing: a GET whose connection ends is asked again by itself.
+
+        Args:
+            number: Of the answer that has come; 0 has no place in the order.
+        """
+        if number == "0":
+            return True
+        self._next += 1
+        return number == str(self._next - 1)
 
     @contextlib.asynccontextmanager
     async def _request(

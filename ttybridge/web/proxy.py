@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -21,6 +20,7 @@ from ttybridge.core.proxied_headers import answer_headers, knows_prefix, request
 from ttybridge.web.answers import plain, shown
 from ttybridge.web.loopback import new_session
 from ttybridge.web.proxy_sockets import carry_both
+from ttybridge.web.underway import Underway, cut
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,6 @@ PROXIED: web.ResponseKey[bool] = web.ResponseKey("proxied", bool)
 
 LOOK_S = 5.0
 """Time for an app to tell which paths it expects, in seconds."""
-
-GONE_CHECK_S = 1.0
-"""Time between two looks whether the browser is still there, in seconds: aiohttp tells nobody."""
 
 HEARTBEAT_S = 30.0
 """Time between two pings to a browser, in seconds; tunnels end connections that are quiet."""
@@ -84,7 +81,7 @@ class Proxy:
         self._is_ours = is_ours
         self._base_path = base_path
         self._frame_origins = frame_origins
-        self._open: dict[asyncio.Task[web.StreamResponse], str] = {}
+        self._underway = Underway()
         self._keeps_prefix: dict[int, bool] = {}
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
@@ -106,23 +103,18 @@ class Proxy:
             return web.Response(status=308, headers={"Location": f"./{target.port}/{question}"})
         way = Way(target, self._seen_of(request), self._base_path, keeps_prefix=target.is_whole)
         work = self._relay if _is_upgrade(request) else self._pass_on
-        return await self._while_there(request, principal.id, work(request, way, query))
+        return await self._underway.do(request, principal.id, work(request, way, query))
 
     async def end_all_of(self, principal_id: str) -> None:
         """End the requests of somebody whose credential has ended."""
-        await self._end([task for task, owner in self._open.items() if owner == principal_id])
+        await self._underway.end_all_of(principal_id)
 
     async def close(self) -> None:
         """End all requests: the bridge stops."""
         self._closing = True
-        await self._end(list(self._open))
+        await self._underway.end()
         if self._session is not None:
             await self._session.close()
-
-    async def _end(self, tasks: list[asyncio.Task[web.StreamResponse]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _path_of(self, request: web.Request) -> tuple[str, str]:
         """Return the path as it was sent, without the base path, and the query."""
@@ -142,27 +134,6 @@ class Proxy:
             response.headers["Allow"] = ", ".join(METHODS)
             return response
         return plain(503, "The bridge is stopping.") if self._closing else None
-
-    async def _while_there(
-        self,
-        request: web.Request,
-        principal_id: str,
-        work: Coroutine[Any, Any, web.StreamResponse],
-    ) -> web.StreamResponse:
-        """Do the work as long as the browser is there and the credential holds."""
-        task = asyncio.create_task(work)
-        self._open[task] = principal_id
-        gone = asyncio.create_task(_until_gone(request))
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            del self._open[task]
-            task.cancel()
-            gone.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
-        if task.cancelled():
-            return _cut(request)
-        return task.result()
 
     async def _pass_on(self, request: web.Request, way: Way, query: str) -> web.StreamResponse:
         may_repeat = request.method in ("GET", "HEAD") and not request.can_read_body
@@ -209,7 +180,7 @@ class Proxy:
             await response.write_eof()
         except (aiohttp.ClientError, ConnectionError):
             # Either side broke off. The browser must not take the half for the whole.
-            return _cut(request)
+            return cut(request)
         return response
 
     # --- which paths an app expects ------------------------------------------------------------
@@ -291,7 +262,7 @@ class Proxy:
                 decode_text=False,
             )
             await browser.prepare(request)
-            return browser if await carry_both(browser, app) else _cut(request)
+            return browser if await carry_both(browser, app) else cut(request)
         finally:
             await app.close(code=WSCloseCode.GOING_AWAY)
 
@@ -353,16 +324,3 @@ def _text(value: str) -> str:
 
 def _is_upgrade(request: web.Request) -> bool:
     return request.headers.get("Upgrade", "").strip().lower() == "websocket"
-
-
-async def _until_gone(request: web.Request) -> None:
-    # aiohttp tells only the handlers of an application that lets it cancel all of them.
-    while (transport := request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(GONE_CHECK_S)
-
-
-def _cut(request: web.Request) -> web.Response:
-    """End the connection at once; the answer that is returned reaches nobody."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=503)

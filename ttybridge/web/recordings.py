@@ -21,6 +21,7 @@ from ttybridge.core.throttle import Throttle
 from ttybridge.errors import AccessDenied, RecordingError
 from ttybridge.web.assets import REPLAY, Page
 from ttybridge.web.security import Gate
+from ttybridge.web.underway import Underway
 
 CONTENT_TYPE = "application/x-asciicast"
 """Media type of recordings (asciinema)."""
@@ -66,6 +67,7 @@ class RecordingsEntrance:
         self, shelf: Shelf, page: Page, principal_of: Callable[[web.BaseRequest], Principal]
     ) -> None:
         self._shelf, self._page, self._principal_of = shelf, page, principal_of
+        self._underway = Underway()
 
     def install(self, router: web.UrlDispatcher, base: str = "") -> None:
         """Add the routes below a prefix; `allow_wasm` has to be added to the application, too."""
@@ -90,7 +92,12 @@ class RecordingsEntrance:
         except RecordingError:
             raise AccessDenied(_NOT_THERE, status=404) from None
         with file:
-            return await _send(request, name, file)
+            owner = self._principal_of(request).id
+            return await self._underway.do(request, owner, _send(request, name, file))
+
+    async def end_all_of(self, principal_id: str) -> None:
+        """Cut the downloads of somebody whose credential has ended, or who may only watch now."""
+        await self._underway.end_all_of(principal_id)
 
     def _path(self, request: web.Request, name: str) -> Path:
         principal = self._principal_of(request)

@@ -139,12 +139,11 @@ async def serve(
             async with asyncio.timeout(GOODBYE_S):
                 await engine.wait_closed()
 
-    serving = Serving(hub, gate, credentials, events, api, (ssh, proxy), goodbye)
+    shelf = RecordingsEntrance(recordings, page, let_in)
+    serving = Serving(hub, gate, credentials, events, api, (ssh, proxy, shelf), goodbye)
     hub.people.holders.append(serving)
     hub.people.is_link_open = serving.is_link_open
-    entrances = Entrances(
-        events, colab, ssh, proxy, api, RecordingsEntrance(recordings, page, let_in), metrics
-    )
+    entrances = Entrances(events, colab, ssh, proxy, api, shelf, metrics)
     app = make_app(gate, page, entrances, base_path=config.base_path)
     runner = gate.runner(app)
     serving.measures = Measures(engine, colab, ssh, runner.doorway, throttle, meter)
