@@ -10,6 +10,7 @@ from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
 from ttybridge.sessions.terminal import (
     ANSWER_S,
+    ECHO_CLIENTS,
     FLUSH_BYTES,
     LATE_AFTER_S,
     REST_S,
@@ -120,6 +121,24 @@ async def passed(seconds: float) -> None:
     passed = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, passed.set)
     await passed.wait()
+
+
+@pytest.mark.parametrize("clients", [1, ECHO_CLIENTS, ECHO_CLIENTS + 1])
+async def test_output_is_joined_but_not_right_after_a_key_where_few_are_there(
+    clients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FLUSH_S", "ECHO_S"):  # longer than the test
+        monkeypatch.setattr(f"ttybridge.sessions.terminal.{name}", 1000.0)
+    terminal, pty = make(shared=True)
+    cursors = [subscribe(terminal) for _ in range(clients)]
+    terminal.used_at = float("-inf")
+    pty.on_output(b"first")
+    pty.on_output(b"joined")
+    assert take_all(terminal, cursors[-1]) == len("first")
+    terminal.write(b"k")
+    pty.on_output(b"k")
+    assert take_all(terminal, cursors[-1]) == (len("joinedk") if clients <= ECHO_CLIENTS else 0)
+    await terminal.close()
 
 
 async def test_a_tmux_client_whose_line_is_full_is_left_unread_for_moments() -> None:

@@ -304,7 +304,9 @@ class PageClient(SocketIo):
     async def _acknowledge(self) -> None:
         if self.acks and self.offset > self._acked and not self.closed.is_set():
             self._acked = self.offset
-            await self.emit("ack", self.offset)
+            # The server may have closed behind its last words, which are still to be read.
+            with contextlib.suppress(ConnectionError):
+                await self.emit("ack", self.offset)
 
     async def on_event(self, name: str, args: list[Any]) -> None:
         """Take in an event; output must follow what came before without gap or repeat."""

@@ -101,6 +101,10 @@ class Keys:
         """Note that all up to `typed` that have not arrived may be lost: the place is gone."""
         self._may_lack[client].update(range(self.last[client] + 1, typed + 1))
 
+    def is_settled(self, client: int, number: int) -> bool:
+        """Tell whether a number has arrived, or may be lost."""
+        return self.last[client] >= number or number in self._may_lack[client]
+
     def feed(self, data: bytes) -> None:
         """Take in what was typed.
 

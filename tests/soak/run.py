@@ -382,7 +382,7 @@ class Soak:
                 self._pending[slot] = (slot.typed, now)
             return
         number, since = pending
-        if slot.keys.last[slot.number] >= number:
+        if slot.keys.is_settled(slot.number, number):
             del self._pending[slot]
             return
         self.slowest_key_s = max(self.slowest_key_s, now - since)

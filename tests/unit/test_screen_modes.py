@@ -83,15 +83,20 @@ def test_it_does_not_matter_where_the_output_is_cut(cuts: list[int]) -> None:
 def test_what_is_told_at_a_glance_is_what_a_close_look_finds(output: bytes) -> None:
     glanced = prelude(output)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen_modes, "_is_plain", lambda _data: False)
+        patch.setattr(screen_modes, "_is_plain", lambda *_: False)
         assert prelude(output) == glanced
 
 
 @pytest.mark.parametrize(
-    "output", [b"\x1b[1;31mred\x1b[0m", b"\x1b[2K\x1b[K", b"\x1b(B\x1b[m", b"text \xff"]
-)
-def test_colours_are_told_at_a_glance(output: bytes) -> None:
-    assert screen_modes._is_plain(output)
+    "output",
+    [
+        b"\x1b[1;31mred\x1b[0m", b"\x1b[2K\x1b[K", b"\x1b(B\x1b[m", b"text \xff",
+        b"\x1b[1mcut \x1b[38;5", b"cut \x1b(", b"cut \x1b",
+    ],
+)  # fmt: skip
+def test_colours_are_told_at_a_glance(output: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(screen_modes, "_SEQUENCE")
+    prelude(output)
 
 
 @given(st.binary(max_size=300))

@@ -22,8 +22,9 @@ _TELLING = b"\x1b[]=>(crqhlmK"
 """The bytes by which sequences are told apart: without all others, a colour is ESC [ m, and none of
 `_SEQUENCE` is."""
 _REST = bytes(set(range(256)) - set(_TELLING))
-_PLAIN = (b"\x1b[m", b"\x1b[K", b"\x1b(")
-"""Colours, erasing and character sets, by those bytes: most of what programs print."""
+_PLAIN = (b"\x1b[m", b"\x1b[K")
+"""Colours and erasing, by those bytes. With character sets they are most of what programs print,
+and no other escape has to be looked at one by one."""
 _UNFINISHED = re.compile(
     rb"\x1b(?:\[[0-?]{0,256}[ -/]{0,8}|\(|\][^\x07\x1b]{0,1024}\x1b?|P[^\x1b]{0,256}\x1b?)?\Z"
 )
@@ -80,27 +81,26 @@ class ScreenModes:
 
     def feed(self, data: bytes) -> None:
         """Take in output."""
-        data = self._rest + data
-        if not _is_plain(data):
+        data = self._rest + data if self._rest else data
+        cut = _begin_of_rest(data)
+        # Without what is still to come: a cut is in a colour every other time.
+        self._rest, data = data[cut:], data[:cut] if cut < len(data) else data
+        bare = data.translate(None, _REST)
+        charsets = bare.count(b"\x1b(")
+        if not _is_plain(bare, charsets):
             for found in _SEQUENCE.finditer(data):
                 self._apply(found)
-        last = data.rfind(b"\x1b(")  # in a flood it comes with every colour
-        while last >= 0 and not _CHARSET.match(data, last):  # cut, or of another country
-            last = data.rfind(b"\x1b(", 0, last)
-        if last >= 0 and data.find(b"\x1bc", last) < 0:
-            self._single["charset"] = data[last : last + 3]
+        if charsets:  # in a flood it comes with every colour
+            last = data.rfind(b"\x1b(")
+            while last >= 0 and not _CHARSET.match(data, last):  # of another country
+                last = data.rfind(b"\x1b(", 0, last)
+            if last >= 0 and data.find(b"\x1bc", last) < 0:
+                self._single["charset"] = data[last : last + 3]
         start = 0
         for reset in _RESETS:
             start = max(start, data.rfind(reset, start))
         for found in _SGR.finditer(data, start):
             self._dip(b"0" if found["full"] else found["pen"])
-        self._rest = b""
-        last = data.rfind(b"\x1b", max(0, len(data) - _LONGEST))
-        if last > 0 and data[last:] == b"\x1b":  # it may end a text that another one began
-            before = data.rfind(b"\x1b", max(0, len(data) - _LONGEST), last)
-            last = before if before >= 0 and _UNFINISHED.match(data, before) else last
-        if last >= 0 and _UNFINISHED.match(data, last):
-            self._rest = data[last:]
 
     def _apply(self, found: re.Match[bytes]) -> None:
         if found["full"]:
@@ -151,7 +151,22 @@ class ScreenModes:
         return b"".join(parts) + self._rest
 
 
-def _is_plain(data: bytes) -> bool:
-    """Tell whether there is no `_SEQUENCE` in some output, without trying each escape."""
-    bare = data.translate(None, _REST)
-    return bare.count(b"\x1b") == sum(bare.count(plain) for plain in _PLAIN)
+def _is_plain(bare: bytes, charsets: int) -> bool:
+    """Tell whether there is no `_SEQUENCE` in some output, without trying each escape.
+
+    Args:
+        bare: The output without `_REST`.
+        charsets: How many character sets it names.
+    """
+    return bare.count(b"\x1b") == sum(bare.count(plain) for plain in _PLAIN) + charsets
+
+
+def _begin_of_rest(data: bytes) -> int:
+    """Return where a sequence begins whose rest is still to come; the length when none does."""
+    least = max(0, len(data) - _LONGEST)
+    last = data.rfind(b"\x1b", least)
+    if last > 0 and last == len(data) - 1:  # it may end a text that another one began
+        before = data.rfind(b"\x1b", least, last)
+        if before >= 0 and _UNFINISHED.match(data, before):
+            return before
+    return last if last >= 0 and _UNFINISHED.match(data, last) else len(data)

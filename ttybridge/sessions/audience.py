@@ -192,10 +192,10 @@ class SharedTerminal(Terminal):
             took_s = self._loop.time() - begin
             self._flush_takes_s += SMOOTHING * (took_s - self._flush_takes_s)
         rest_s = min(weight / CROWD_BYTES_S, REST_MOST_S)
-        if rest_s > self._flush_s():
+        if rest_s > self._flush_s(begin):
             self._rest(rest_s)
 
-    def _flush_s(self) -> float:
+    def _flush_s(self, now: float) -> float:
         return max(FLUSH_S, min(FLUSH_MOST_S, self._flush_takes_s / FLUSH_SHARE))
 
     def _translate(self, data: bytes) -> bytes:

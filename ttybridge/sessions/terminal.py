@@ -26,6 +26,10 @@ FLUSH_S = 0.001
 what comes within a millisecond makes 10 times fewer messages of a flood. The first output after a
 quiet moment never waits."""
 
+ECHO_S, ECHO_CLIENTS = 0.02, 8
+"""How long after input nothing is joined, in seconds, so that an echo in the middle of a flood does
+not wait for more; and for how many clients: to more of them, each message costs too much."""
+
 REST_S = 0.05
 """How long the pty of a tmux client is left unread while its line takes no more, in seconds: half
 of the pause in which tmux looks again whether its client is late (`TTY_BLOCK_INTERVAL`, 3.3a)."""
@@ -320,15 +324,17 @@ class Terminal:
     def _on_output(self, data: bytes) -> None:
         self._parts.append(data)
         self._part_bytes += len(data)
-        wait = self._flushed_at + self._flush_s() - self._loop.time()
+        now = self._loop.time()
+        wait = self._flushed_at + self._flush_s(now) - now
         if wait <= 0 or self._part_bytes >= min(FLUSH_BYTES, self.stream.room):
             self._flush()
         elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(wait, self._flush)
 
-    def _flush_s(self) -> float:
+    def _flush_s(self, now: float) -> float:
         """Return the least time between two small flushes, in seconds."""
-        return FLUSH_S
+        is_answer = now - self.used_at < ECHO_S and len(self.stream.cursors) <= ECHO_CLIENTS
+        return 0.0 if is_answer else FLUSH_S
 
     def _translate(self, data: bytes) -> bytes:
         """Return what goes into the stream for some output; empty when more must come first."""
