@@ -11,6 +11,9 @@ readonly min_minor=11      # Python 3.11, as in pyproject.toml
 readonly newest_minor=14   # newest Python 3 that the dependencies are tested with
 readonly min_node=18       # as in scripts/page.py
 readonly venv=.venv
+readonly browsers=(
+    chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable
+)
 readonly npm_wait_s=300 browser_wait_s=600 apps_wait_s=900
 
 say() { printf '%s\n' "$@" >&2; }  # each argument is a line
@@ -38,12 +41,21 @@ apt_get() {  # quiet, unless it fails
     rm -f "$log"
     return "$status"
 }
+apt_update() {  # once
+    [ -z "$apt_updated" ] || return 0
+    apt_get update || say "apt-get update failed; trying with the lists that are here"
+    apt_updated=yes
+}
 apt_install() {
-    if [ -z "$apt_updated" ]; then
-        apt_get update || say "apt-get update failed; trying with the lists that are here"
-        apt_updated=yes
-    fi
+    apt_update
     apt_get install -y --no-install-recommends "$@"
+}
+
+has_package() {  # whether this release has it; an empty machine has no lists yet
+    apt-cache show "$1" >/dev/null 2>&1 && return 0
+    apt-cache show tmux >/dev/null 2>&1 && return 1
+    apt_update
+    apt-cache show "$1" >/dev/null 2>&1
 }
 
 # The bridge starts an sshd of its own; the package would open this machine to everybody.
@@ -181,7 +193,11 @@ programs_for_test() {
     look_for runc runc
     # Ubuntu's package of this name installs a snap, which does not run everywhere.
     if ! grep -qi '^ID=ubuntu' /etc/os-release 2>/dev/null; then
-        look_for chromium chromium chromium-browser google-chrome google-chrome-stable
+        look_for chromium "${browsers[@]:1}"
+        # The one without windows takes a third of the processor's time; older releases lack it.
+        if can_apt && has_package chromium-headless-shell; then
+            look_for chromium-headless-shell chromium-headless-shell
+        fi
     fi
     have apt-get || return 0
     if ! have fc-list; then missing+=(fontconfig); fi
@@ -229,7 +245,7 @@ build_page() {
 # Where no package has a browser, playwright's own is tried.
 browser_for_test() {
     local program
-    for program in chromium chromium-browser google-chrome google-chrome-stable; do
+    for program in "${browsers[@]}"; do
         have "$program" && return 0
     done
     [ -e "$venv/.browser-tried" ] && return 0
@@ -239,7 +255,8 @@ browser_for_test() {
     say "installing a Chromium for the tests"
     local log
     log="$(mktemp)"
-    if ! timeout "$browser_wait_s" "$venv/bin/python" -m playwright install "${with_deps[@]}" chromium \
+    if ! timeout "$browser_wait_s" "$venv/bin/python" -m playwright install "${with_deps[@]}" \
+        --only-shell chromium \
         </dev/null >"$log" 2>&1; then
         grep -m 1 -i error "$log" >&2 || true
         say "No Chromium could be installed; the browser tests are skipped."

@@ -2,15 +2,14 @@
 
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 from playwright.async_api import Browser, async_playwright
 
+from benchmarks.chromium import CHROMIUM
 from tests.component.test_security_middleware import TOKEN, Site, running
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.chromium import CHROMIUM, FLAGS
 from tests.conftest import RunningBridge, StartBridge, wait_until
 from tests.e2e.conftest import StartNode, StartOnPty
 from tests.e2e.ssh import Ssh, needs_ssh
@@ -17,7 +18,6 @@ from tests.e2e.test_ssh_client import Client
 from tests.edge.agent import needs_agent, put_into_path, visitor_environment, write_config
 from tests.edge.edge import NgrokEdge
 from tests.edge.thread import EdgeThread
-from tests.page.conftest import CHROMIUM, FLAGS
 from tests.page.tab import Tab
 
 if TYPE_CHECKING:

@@ -1,29 +1,17 @@
 """A real Chromium for the tests of the page."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.chromium import CHROMIUM, FLAGS
 from tests.conftest import IS_LONG
 from tests.page.network import Cable, ReverseProxy
 from tests.page.tab import Tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
-
-CHROMIUM = Path("/usr/bin/chromium")
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 DRAWN = ("test_drawing", "test_loading", "test_sizes", "test_terminal")
 """The files whose pages are drawn by WebGL in ordinary runs, as almost everywhere."""

@@ -87,7 +87,11 @@ def test_a_closed_tab_opens_again_with_everything_in_it(
     assert again.screen()[:-1] == before
     again.run("echo $kept")
     again.wait_for("^here$")
-    again.press("Control+b", "PageUp", "PageUp", "PageUp", "PageUp")
+    again.press("Control+b")
+    for _ in range(4):
+        shown = again.screen()[:-1]
+        again.press("PageUp")  # faster than people, and tmux would take them for a paste
+        wait_until(lambda: again.screen()[:-1] != shown, "the page before")  # noqa: B023
     again.wait_for("^60$")
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tests.page.conftest import CHROMIUM, FLAGS
+from benchmarks.chromium import CHROMIUM, FLAGS
 from tests.page.tab import Tab
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from benchmarks.chromium import CHROMIUM
 from tests.conftest import IS_LONG, ROOT
 from tests.e2e.ssh import needs_ssh
-from tests.page.conftest import CHROMIUM
 from tests.soak.checks import Keys, Lines, Violation, spell
 from tests.soak.program import line
 from tests.soak.schedule import steps
