@@ -27,7 +27,7 @@ from ttybridge.web.engine import PING_INTERVAL_S, PING_TIMEOUT_S
 SLEEP_S = 60.0 if IS_LONG else 6.0
 """How long the machine sleeps, in seconds."""
 
-VISITS = 1000 if IS_LONG else 200
+VISITS = 1000 if IS_LONG else 100
 
 GROWTH_BYTES = 8_000_000
 VISIT_BYTES = 20_000

@@ -134,8 +134,8 @@ def test_the_terminal_is_in_the_cell_of_a_real_jupyterlab(
 @pytest.mark.parametrize(
     "answers",
     [
-        pytest.param(True, id="answering"),
-        pytest.param(False, id="silent", marks=pytest.mark.long),
+        pytest.param(True, id="answering", marks=pytest.mark.long),
+        pytest.param(False, id="silent"),
     ],
 )
 def test_the_terminal_works_behind_a_proxy_without_websockets_as_in_colab(

@@ -27,7 +27,10 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("direct", [False, True], ids=["tmux", "direct"])
+@pytest.mark.parametrize(
+    "direct",
+    [pytest.param(False, id="tmux"), pytest.param(True, id="direct", marks=pytest.mark.long)],
+)
 def test_a_megabyte_arrives_whole(
     start_bridge: StartBridge, new_tab: NewTab, tmp_path: Path, direct: bool
 ) -> None:

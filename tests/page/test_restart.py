@@ -17,7 +17,9 @@ BACK_S = 20.0
 """Longest time until the page is connected to the new bridge: it asks every few seconds."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_the_page_comes_back_by_itself_with_the_same_token_and_asks_for_another(
     start_bridge: StartBridge, new_tab: NewTab, tmux: Tmux, figure: Figure, number: signal.Signals
 ) -> None:
