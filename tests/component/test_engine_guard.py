@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -45,7 +46,7 @@ class Server:
         async with self.session.get(f"{self.address}?{POLLING}{more}") as answer:
             return await answer.text()
 
-    async def post(self, sid: str, body: str) -> int:
+    async def post(self, sid: str, body: str | bytes) -> int:
         """Send packets over polling."""
         address = f"{self.address}?{POLLING}&sid={sid}"
         async with self.session.post(address, data=body) as answer:
@@ -206,6 +207,40 @@ async def polling_sid(server: Server) -> str:
     assert await server.post(sid, "40") == 200
     assert (await server.poll(sid)).startswith("40")
     return sid
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "x", "7", "4", "2other", '42["in",1,', '451-["in"]'],
+    ids=lambda frame: frame or "empty",
+)
+async def test_a_frame_that_is_no_packet_ends_the_connection_at_once(
+    frame: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serving(join_timeout_s=600) as server:  # and 40 s until the next heartbeat is missed
+        socket = await server.connect()
+        await server.join(socket)
+        await socket.send_str(frame)
+        await until_closed(socket)
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
+    ours = [record for record in caplog.records if record.name.startswith("ttybridge")]
+    assert [record.getMessage().partition(":")[0] for record in ours] == ["connection closed"]
+    assert not any(record.exc_info for record in ours)
+
+
+BAD_POSTS = [b"", b"hello", b"\xff", b"d=40", b'42["in",1,', b'42["in",1,"\xc3', b"bAAAA"]
+
+
+@pytest.mark.parametrize("body", BAD_POSTS, ids=repr)
+async def test_a_malformed_post_is_answered_400_and_ends_the_connection(body: bytes) -> None:
+    async with serving(join_timeout_s=600) as server:
+        sid = await polling_sid(server)
+        # What waits for a poll that does not come: the library's way to end waits for it, too.
+        server.engine.connections[sid].send('2["size",80,24]')
+        async with asyncio.timeout(DEADLINE_S):
+            assert await server.post(sid, body) == 400
+        await eventually(lambda: not server.engine.connections, "the connection has ended")
 
 
 @pytest.mark.parametrize("body", ["5", "2probe", "3\x1e5"])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import urllib.parse
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -61,6 +62,21 @@ async def test_posts_without_numbers_are_taken_as_they_come() -> None:
         sid, taken = await opened(server)
         assert [await post(server, sid, f'42["in",{n}]') for n in range(3)] == [200] * 3
         assert taken == [0, 1, 2]
+
+
+async def test_a_body_of_unannounced_length_is_taken_whole() -> None:
+    async with serving() as server:
+        sid, taken = await opened(server)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for text in ('42["in",1]\x1e42[', '"in",2', ']\x1e42["in",3]'):
+                yield text.encode()
+
+        address = f"{server.address}?{POLLING}&sid={sid}"
+        async with server.session.post(address, data=pieces()) as answer:
+            assert answer.status == 200
+        assert answer.request_info.headers["Transfer-Encoding"] == "chunked"
+        assert taken == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [1, 0, -3, 2 + module.MAX_WAITING, "x", "2.0"])
