@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ttybridge.core.access import COOKIE_MAX_AGE_S, Credentials
 from ttybridge.core.origin import SecurityPolicy
-from ttybridge.core.throttle import FORGET_S, MAX_WAITING, Throttle
+from ttybridge.core.throttle import FIRST_DELAY_S, FORGET_S, MAX_WAITING, Throttle
 from ttybridge.web.security import Gate
 
 TOKEN = "right-token_0123456789"
@@ -271,6 +271,33 @@ async def test_a_form_that_is_too_large_is_refused_announced_or_not(site: Site) 
 async def test_get_login_leads_to_the_page(site: Site) -> None:
     answer = await site.get("/login")
     assert (answer.status, answer["location"]) == (303, "./")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/login?next=//evil.example/&url=http://evil.example&redirect=/x",
+        "/login?%0d%0aSet-Cookie:%20a=b",
+        "/?token={token}&next=http://evil.example",
+        "/?token={token}&return_to=%0d%0aX-Evil:%201",
+        "/lab?token={token}&next=//evil.example",
+        "//evil.example/%2e%2e",
+        "/\\evil.example",
+        "/%0d%0aLocation:%20http://evil.example",
+    ],
+)
+async def test_nothing_that_is_sent_leads_elsewhere_or_becomes_a_header(path: str) -> None:
+    async with running(base_path="/lab") as site:
+        answer = await site.get(path.format(token=TOKEN), BEARER)
+        if answer.status == 303:
+            assert answer["location"] in ("./", "./lab/")
+        else:
+            assert answer.status in (400, 404)
+            assert "location" not in answer.names()
+        assert b"evil" not in answer.body
+        assert "evil" not in str(answer.headers)
+        set_here = [value for name, value in answer.headers if name == "set-cookie"]
+        assert all(value.startswith(site.cookie_name) for value in set_here)
 
 
 async def test_the_cookie_is_secure_behind_https_of_a_trusted_proxy_only() -> None:
@@ -543,6 +570,24 @@ async def test_only_the_answer_to_a_wrong_token_waits(site: Site) -> None:
     assert not waiting.done()
     assert (await waiting).status == 401
     assert site.throttle._waiting == 0
+
+
+async def test_guesses_count_for_the_client_that_the_tunnel_names(site: Site) -> None:
+    site.gate.add_host("abc.tunnel.example", adds_client_address=True)
+
+    async def guess(host: str) -> None:
+        lines = (f"Host: {host}", "X-Forwarded-For: 198.51.100.1, 203.0.113.9")
+        head = "\r\n".join(("GET /tty/?token=wrong HTTP/1.1", *lines))
+        assert (await site.raw(f"{head}\r\n\r\n".encode())).status == 401
+
+    def again(address: str) -> int:
+        """Guess once more from an address; return its wait, doubled each time, in first waits."""
+        return round(site.throttle.failed(address, site.now) / FIRST_DELAY_S)
+
+    await guess("abc.tunnel.example")
+    assert (again("203.0.113.9"), again("198.51.100.1"), again("127.0.0.1")) == (2, 1, 1)
+    await guess(site.own)  # no tunnel: anybody may have written that
+    assert (again("203.0.113.9"), again("127.0.0.1")) == (4, 4)
 
 
 async def test_above_the_cap_wrong_tokens_get_429_at_once_and_right_ones_go_on(site: Site) -> None:
