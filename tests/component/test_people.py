@@ -126,6 +126,30 @@ async def test_the_keyboard_is_given_and_taken_back_at_once() -> None:
         ]
 
 
+async def test_what_a_viewers_terminal_answers_by_itself_is_dropped_too() -> None:
+    async with room() as session:
+        viewer = await session.join(VIEWER)  # the first one there
+        owner = await session.join(OWNER)
+        viewer.ack(0)
+        viewer.write(b"\x1b[?62;22c")
+        viewer.write_numbered(1, b"\x1b[8;24;80t")
+        owner.write(b"\x1b[?1;2c")
+        owner.write(b"end\n")
+        output = await session.shows(owner, b"end")  # as the pty shows what is typed
+        assert b"^[[?1;2c" in output
+        assert b"?62;22c" not in output
+        assert b"8;24;80t" not in output
+
+
+async def test_a_viewers_window_does_not_make_the_one_of_all_smaller() -> None:
+    async with room() as session:
+        owner, viewer = await session.join(OWNER), await session.join(VIEWER)
+        viewer.resize(WindowSize(cols=20, rows=5))
+        assert owner.terminal.size == SIZE
+        await session.people.grant("Vi", Role.EDITOR, BY_OWNER)
+        assert owner.terminal.size == WindowSize(cols=20, rows=5)
+
+
 async def test_a_grant_is_for_all_tabs_of_a_person_and_for_nobody_else() -> None:
     async with room() as session:
         one, other, nobody = [await session.join(each) for each in (VIEWER, VIEWER, NOBODY)]

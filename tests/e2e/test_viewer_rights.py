@@ -194,6 +194,24 @@ async def test_a_viewers_window_counts_for_nothing(start_bridge: StartBridge, tm
             await eventually(lambda: size() == "33x8", "an editor's window counts")
 
 
+async def test_a_viewer_pushes_nobody_out_where_newcomers_take_the_session_over(
+    start_bridge: StartBridge, tmux: Tmux
+) -> None:
+    bridge = start_bridge("--exclusive")
+    async with session_of(bridge) as owners, guest(bridge, "viewer") as session:
+        owner = await PageClient.join(owners, bridge)
+        await owner.echo()
+        page = await PageClient.join(session, bridge, hello={"display": "own"})
+        console = await session.ws_connect(f"{bridge.address}colab/tty")
+        assert (await console.receive(timeout=20)).type is aiohttp.WSMsgType.TEXT
+        await owner.echo()
+        assert not owner.is_closed
+        flags = tmux("list-clients", "-t", "=0", "-F", "#{client_readonly}").split()
+        assert sorted(flags) == ["0", "1", "1"]
+        await page.close()
+        await console.close()
+
+
 RULES: list[tuple[str, str, dict[str, Any], tuple[int, int, int]]] = [
     # method, path, body; the status for a viewer, an editor, and the token's owner
     ("GET", "people", {}, (200, 200, 200)),
