@@ -8,7 +8,9 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,41 @@ def test_the_lock_file_pins_every_package_and_names_no_address(folder: Path) -> 
     assert [name for name, each in packages.items() if "integrity" not in each] == []
     assert "resolved" not in text
     assert "omit-lockfile-registry-resolved=true" in (folder / ".npmrc").read_text()
+
+
+FLOORS = {
+    "aiohttp": "3.14",  # 3.9.2 and 3.10.2: files outside of a static folder
+    "python-engineio": "4.13.2",  # messages without a limit, timers for each pong
+    "python-socketio": "5.16.2",  # binary packets that were kept for strangers
+}
+"""Versions below which a library has a known fault that a stranger can use."""
+
+
+def numbers(text: str) -> list[int]:
+    """Return the numbers of a version, for comparing."""
+    return [int(part) for part in text.split(".")]
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_libraries_are_not_taken_with_their_known_faults(name: str) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = " ".join(settings["project"]["dependencies"])
+    least = re.findall(rf"(?:^|\s){name}>=([0-9.]+),", needed)
+    assert [numbers(each) >= numbers(FLOORS[name]) for each in least] == [True], least
+    assert numbers(version(name)) >= numbers(FLOORS[name])
+
+
+def test_the_terminal_in_the_page_is_of_one_version_which_the_page_names() -> None:
+    wanted = json.loads((STATIC / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    locked = json.loads((STATIC / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    parts = {name: text for name, text in wanted.items() if name.startswith("@xterm/")}
+    assert numbers(parts["@xterm/xterm"]) >= [6]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in parts} == parts
+    licences = list((STATIC / "dist").glob("licences-*.txt"))
+    if not licences:
+        pytest.skip("the page is not built (Node 18+ and npm are needed)")
+    text = licences[0].read_text(encoding="utf-8")
+    assert f"\n@xterm/xterm {parts['@xterm/xterm']} (MIT)\n" in text
 
 
 def test_make_run_gives_the_environment_that_make_got(tmp_path: Path) -> None:

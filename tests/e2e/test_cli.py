@@ -1,5 +1,8 @@
 """The command as a user meets it: what it prints where, its exit status, its subcommands."""
 
+import base64
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import DEADLINE_S, ROOT, StartBridge, Tmux, wait_until
+from tests.conftest import DEADLINE_S, ROOT, RunningBridge, StartBridge, Tmux, wait_until
 from ttybridge import __version__
 
 TOKEN = "R7xk2-Qm9fLw0_ab"
@@ -293,6 +296,43 @@ def test_quiet_prints_the_link_and_nothing_else(ttybridge: Ttybridge) -> None:
     done = ttybridge("--quiet", "--port", "0", "--", "true")
     assert (done.returncode, done.stderr) == (0, "")
     assert LINK.fullmatch(done.stdout.rstrip("\n"))
+
+
+def test_all_secrets_are_random_and_others_at_each_start(start_bridge: StartBridge) -> None:
+    def session_id(bridge: RunningBridge) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=DEADLINE_S)
+        connection.request("GET", f"/?token={bridge.token}", headers={"Accept": "text/html"})
+        cookie = connection.getresponse().getheader("Set-Cookie") or ""
+        connection.close()
+        content = cookie.partition("=")[2].partition(".")[0]
+        assert bridge.token not in cookie
+        return str(json.loads(base64.urlsafe_b64decode(content + "=="))["id"])
+
+    tokens: set[str] = set()
+    ids: set[str] = set()
+    for _ in range(2):
+        bridge = start_bridge()
+        tokens.add(bridge.token)
+        ids.update(session_id(bridge) for _ in range(3))
+        assert bridge.stop() == 0
+    assert (len(tokens), len(ids)) == (2, 6)
+    for text in tokens | ids:
+        assert len(base64.urlsafe_b64decode(text + "=")) * 8 >= 128
+        assert len(set(text)) >= 10  # of 24 random characters, fewer are as good as impossible
+
+
+def test_only_this_machine_reaches_the_page_unless_told(start_bridge: StartBridge) -> None:
+    def is_open(bridge: RunningBridge, address: str) -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection((address, bridge.port), timeout=DEADLINE_S).close()
+            return True
+        return False
+
+    other = "127.0.0.2"  # an address as good as one of the network
+    bridge = start_bridge()
+    assert is_open(bridge, "127.0.0.1")
+    assert not is_open(bridge, other)
+    assert is_open(start_bridge("--host", "0.0.0.0"), other)
 
 
 def test_a_given_token_is_in_the_link_and_not_in_the_terminal(
