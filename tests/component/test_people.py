@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import clean_environment
 from tests.e2e.hostile import eventually
 from ttybridge.adapters.pty import Pty
+from ttybridge.core import stream
 from ttybridge.core.people import Actor, Person
 from ttybridge.core.permissions import Entrance
 from ttybridge.core.stream import Chunk, Finished, Resized
@@ -141,6 +142,18 @@ async def test_what_a_viewers_terminal_answers_by_itself_is_dropped_too() -> Non
         assert b"8;24;80t" not in output
 
 
+async def test_of_all_terminals_on_one_pty_the_first_that_may_type_answers() -> None:
+    async with room() as session:
+        await session.join(VIEWER)
+        owner, editor = await session.join(OWNER), await session.join(EDITOR)
+        editor.write(b"\x1b[?62;22c")
+        owner.write(b"\x1b[?1;2c")
+        editor.write(b"end\n")
+        output = await session.shows(owner, b"end")
+        assert b"^[[?1;2c" in output
+        assert b"?62;22c" not in output
+
+
 async def test_a_viewers_window_does_not_make_the_one_of_all_smaller() -> None:
     async with room() as session:
         owner, viewer = await session.join(OWNER), await session.join(VIEWER)
@@ -148,6 +161,17 @@ async def test_a_viewers_window_does_not_make_the_one_of_all_smaller() -> None:
         assert owner.terminal.size == SIZE
         await session.people.grant("Vi", Role.EDITOR, BY_OWNER)
         assert owner.terminal.size == WindowSize(cols=20, rows=5)
+
+
+async def test_a_viewer_who_takes_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PATIENCE_S", 600.0)  # so that a pause would last
+    async with room() as session:
+        owner = await session.join(OWNER)
+        await session.hub.join(VIEWER, SIZE, acks=True)
+        for number in range(300):
+            owner.write(b"%d" % number + b"-" * 900 + b"\n")
+        owner.write(b"end\n")
+        assert len(await session.shows(owner, b"end")) > 2 * stream.HIGH_BYTES
 
 
 async def test_a_grant_is_for_all_tabs_of_a_person_and_for_nobody_else() -> None:

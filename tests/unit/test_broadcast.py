@@ -242,6 +242,18 @@ def test_what_is_under_way_when_a_viewer_is_skipped_counts_until_it_is_acknowled
     assert cursor.credit <= cursor.window - (cursor.sent - sent)
 
 
+def test_acknowledging_what_was_never_sent_gives_no_more_room() -> None:
+    stage = Stage()
+    cursor = stage.join()
+    stage.stream.append(SYNC_BEGIN + SYNC_END)
+    stage.drain(cursor)
+    stage.stream.ack(cursor, 2**53)
+    assert cursor.acked == cursor.sent
+    stage.stream.append(b"x" * 3 * START_BYTES)
+    window = cursor.window
+    assert 0 < len(output(stage.drain(cursor, acks=False))) <= window
+
+
 def test_a_little_that_is_old_is_sent_all_the_same() -> None:
     stage = Stage()
     cursor = stage.join()
