@@ -37,12 +37,18 @@ def test_the_example_of_the_document_types_and_reads(
     assert bridge.wait() == 3
 
 
-async def polls(bridge: RunningBridge, http: aiohttp.ClientSession, **headers: str) -> bool:
+async def polls(
+    bridge: RunningBridge, http: aiohttp.ClientSession, wait_s: float, **headers: str
+) -> bool:
     """Tell whether a client that polls gets as far as the namespace."""
     client = socketio.AsyncClient(http_session=http, reconnection=False)
     try:
         await client.connect(
-            bridge.address, headers, socketio_path="tty", transports=["polling"], wait_timeout=5
+            bridge.address,
+            headers,
+            socketio_path="tty",
+            transports=["polling"],
+            wait_timeout=wait_s,
         )
     except socketio.exceptions.ConnectionError:
         return False
@@ -57,6 +63,7 @@ async def test_a_header_of_connect_is_not_enough_as_the_document_says(
     bridge = start_bridge(command=program("echo"))
     token = {"Authorization": f"Bearer {bridge.token}"}
     async with aiohttp.ClientSession() as plain, aiohttp.ClientSession(headers=token) as known:
-        assert not await polls(bridge, plain, **token)
-        assert await polls(bridge, known)
+        assert not await polls(bridge, plain, 1.0, **token)
+        assert await polls(bridge, known, DEADLINE_S)
+    assert "refused POST /tty/" in bridge.log, "the first GET had the header"
     assert "Traceback" not in bridge.log
