@@ -288,10 +288,15 @@ class PageClient(SocketIo):
             await self.emit("in", self._seq, text[at : at + 8192])
 
     async def send_again(self, lost: "PageClient") -> None:
-        """Send what a client that was resumed had sent and the bridge has not taken."""
+        """Send again what a client that was resumed had sent and has seen no confirmation of.
+
+        What the bridge has taken without that, it has to ignore.
+        """
         for number in sorted(lost.sent):
             if number > self._seq:
                 await self.type(lost.sent[number])
+            elif number > lost.inack:
+                await self.emit("in", number, lost.sent[number])
 
     async def resize(self, cols: int, rows: int) -> None:
         """Tell another window size."""

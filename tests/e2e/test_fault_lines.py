@@ -84,6 +84,51 @@ async def test_five_cuts_at_random_places_lose_and_double_no_byte(
     assert max(waits) < BACK_S
 
 
+async def test_what_is_kept_no_more_is_replaced_by_the_screen_of_the_moment(
+    start_bridge: StartBridge, figure: Figure
+) -> None:
+    command = ["sh", "-c", f"stty -echo; echo ready; read go; seq 1 {LAST}; echo all; read x"]
+    bridge = start_bridge("--backlog", "64K", "--window", "64K", command=command)
+    async with await PageClient.join(bridge) as lost, await PageClient.join(bridge) as other:
+        await lost.shows("ready")
+        lost.cut()
+        await eventually(lambda: "lost its connection" in bridge.log, "the bridge knows of the cut")
+        await other.type("\r")
+        await other.shows("all\r\n")  # the program goes on for who is there
+        assert other.resets == []
+        began = time.monotonic()
+        async with await PageClient.join(bridge, resume=lost) as again:
+            await again.shows("all\r\n")
+            took = time.monotonic() - began
+            assert again.joined["resumed"]
+            assert [(each["reason"], each["hard"]) for each in again.resets] == [("lost", True)]
+            numbers = [int(word) for word in re.findall(rb"(?<!\d)(\d+)\r\n", again.output)]
+            assert len(numbers) > 1000
+            assert numbers == list(range(numbers[0], LAST + 1))
+    figure("line cut, more missed than is kept", seconds=took)
+    assert took < BACK_S
+
+
+async def test_a_place_that_is_kept_no_more_is_replaced_by_another_with_the_screen(
+    start_bridge: StartBridge, tmux: Tmux, figure: Figure
+) -> None:
+    bridge = start_bridge("--resume", "1")
+    async with await PageClient.join(bridge) as lost:
+        await lost.type("echo before-$((1))\r")
+        await lost.shows("before-1")
+        lost.cut()
+        await eventually(lambda: "lost its connection" in bridge.log, "the bridge knows of the cut")
+        await eventually(lambda: " left" in bridge.log, "its place is given up")
+        began = time.monotonic()
+        async with await PageClient.join(bridge, resume=lost) as again:
+            assert not again.joined["resumed"]
+            await again.shows("before-1")
+            took = time.monotonic() - began
+            assert len(tmux.clients()) == 1
+    figure("line cut, place given up", seconds=took)
+    assert took < BACK_S
+
+
 @both_ways
 async def test_the_tmux_screen_is_back_within_two_seconds_of_the_line(
     start_bridge: StartBridge,
@@ -197,6 +242,8 @@ def test_a_cut_ends_one_ssh_login_and_the_next_one_sees_the_session_within_two_s
     wait_until((tmp_path / "typed").exists, "the program reads")
     for number in range(1, 41):
         login.type(b"%d\r" % number)
+        if number == 20:
+            wait_until(lambda: "20" in (tmp_path / "typed").read_text().split(), "half the keys")
     cable.cut()
     assert login.wait() == 255
     arrived = len((tmp_path / "typed").read_text().splitlines())
