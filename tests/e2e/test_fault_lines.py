@@ -144,7 +144,7 @@ async def test_the_tmux_screen_is_back_within_two_seconds_of_the_line(
         await client.shows("before-1")
         cable.cut(refuse=True)
         await eventually(client.closed.is_set, "the client knows of the cut")
-        # The program goes on, and prints more than the bridge keeps for a client that is away.
+        # The program goes on, and prints many screens that the client lacks.
         tmux("send-keys", "-t", "=0:", "", "")
         (Path(f"/proc/{bridge.pid}/cwd") / "go").touch()
         await eventually(lambda: "\n20000\n" in tmux.screen(), "the program goes on")
@@ -298,6 +298,48 @@ async def test_all_output_comes_before_the_exit(
         assert got == LAST_OUTPUT
         if not isinstance(client, ColabClient):
             assert client.exit["exitCode"] == 7
+    assert bridge.wait() == 7
+
+
+FULL = """
+import os, time, tty
+tty.setraw(0)
+os.write(1, b"ready")
+os.read(0, 1)
+os.set_blocking(1, False)
+output = b"".join(b"%d\\n" % number for number in range(1, 500_001))
+written, since = 0, time.monotonic()
+while time.monotonic() - since < 2:  # since then, nobody has read: there is no room any more
+    try:
+        written += os.write(1, output[written : written + 65536])
+        since = time.monotonic()
+    except BlockingIOError:
+        time.sleep(0.01)
+with open("written.new", "w") as file:
+    file.write(str(written))
+os.rename("written.new", "written")
+os._exit(7)
+"""
+
+
+async def test_output_that_lay_unread_at_the_exit_comes_before_it(
+    start_bridge: StartBridge, tmp_path: Path
+) -> None:
+    bridge = start_bridge(command=[sys.executable, "-c", FULL])
+    async with await PageClient.join(bridge) as client:
+        await client.shows("ready")
+        client.acks = False
+        await client.type(".")
+        await eventually((tmp_path / "written").exists, "the program has ended")
+        before = client.offset
+        client.acks = True
+        await client.emit("ack", before)
+        await client.ended()
+        written = int((tmp_path / "written").read_text())
+        assert written > before
+        output = b"".join(b"%d\n" % number for number in range(1, 500_001))
+        assert bytes(client.output) == b"ready" + output[:written]
+        assert client.exit["exitCode"] == 7
     assert bridge.wait() == 7
 
 
