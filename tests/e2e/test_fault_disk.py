@@ -1,5 +1,7 @@
 """Full disks: what cannot be written is said once, and nobody loses the session."""
 
+import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -41,9 +43,9 @@ def fill(inside: Path) -> None:
 @needs_ssh[1]
 @needs_ssh[2]
 async def test_a_disk_that_fills_up_ends_what_is_written_and_nobody_s_session(
-    start_bridge: StartBridge, tmux: Tmux, ssh: Ssh, tmp_path: Path, figure: Figure
+    start_bridge: StartBridge, tmux: Tmux, ssh: Ssh, short_path: Path, figure: Figure
 ) -> None:
-    folder = tmp_path / "small"
+    folder = short_path / "small"
     bridge = start_bridge(
         *ssh.options,
         "--audit-log",
@@ -54,6 +56,7 @@ async def test_a_disk_that_fills_up_ends_what_is_written_and_nobody_s_session(
         prefix=small_disk(folder),
     )
     inside = Path(f"/proc/{bridge.pid}/root{folder}")
+    assert (inside / f"ttybridge-{os.getuid()}").is_dir(), "its private folder is there, too"
     async with await PageClient.join(bridge) as page, await PollingClient.join(bridge) as poller:
         await poller.shows("$")
         assert ssh.run(bridge, "bridge", "echo in").stdout == b"in\n"
@@ -91,17 +94,27 @@ async def test_a_disk_that_fills_up_ends_what_is_written_and_nobody_s_session(
     await eventually(
         lambda: (inside / "audit.jsonl").read_text() != after, "the log goes on when there is room"
     )
+    later = (inside / "audit.jsonl").read_text().removeprefix(after)
+    # The event that was cut, if one was, spoils none of the next ones.
+    assert after.endswith("\n") or later.startswith("\n")
+    assert all(json.loads(line)["event"] for line in later.splitlines() if line)
     assert bridge.stop() == 0
     assert "Traceback" not in bridge.log
 
 
-async def test_a_bridge_starts_and_serves_where_the_disk_is_full(
-    start_bridge: StartBridge, tmp_path: Path, figure: Figure
-) -> None:
-    folder = tmp_path / "small"
+def full_disk(folder: Path) -> list[str]:
+    """Return what to put before a command so that it sees a full disk in a folder."""
     prefix = small_disk(folder)
     fills = f"head -c {2 * SIZE} /dev/zero > {shlex.quote(str(folder))}/fill 2>/dev/null;"
     prefix[-2] = prefix[-2].replace("&& exec", f"&& {fills} exec")
+    return prefix
+
+
+async def test_a_bridge_starts_and_serves_where_the_disk_is_full(
+    start_bridge: StartBridge, short_path: Path, figure: Figure
+) -> None:
+    folder = short_path / "small"
+    prefix = full_disk(folder)
     began = time.monotonic()
     bridge = start_bridge(
         "--record",
@@ -119,3 +132,15 @@ async def test_a_bridge_starts_and_serves_where_the_disk_is_full(
     assert len(told) == 2, bridge.log
     assert bridge.stop() == 0
     assert "Traceback" not in bridge.log
+
+
+@needs_ssh[1]
+@needs_ssh[2]
+def test_where_a_full_disk_leaves_no_room_for_the_files_of_ssh_a_sentence_says_so(
+    start_bridge: StartBridge, ssh: Ssh, short_path: Path
+) -> None:
+    folder = short_path / "small"
+    said = rf"\(status 6\):\nttybridge: error: The private folder {folder}/\S+ cannot be written to"
+    with pytest.raises(pytest.fail.Exception, match=said) as failed:
+        start_bridge(*ssh.options, env={"TMPDIR": str(folder)}, prefix=full_disk(folder))
+    assert "Traceback" not in str(failed.value)

@@ -40,6 +40,9 @@ PORT_TRIES = 5
 VERSION_S = 5.0
 """Time for sshd to say its version, in seconds."""
 
+MAKE_ROOM = "Make room there, or name another folder with TMPDIR."
+"""What to do where the files for sshd cannot be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Companion:
@@ -121,10 +124,8 @@ class Companion:
             before = login.entries(file.read_bytes())
             write_private(file, _entries(env.updated(before, update.changes)))
         except OSError as error:
-            raise SshdError(
-                f"The private folder {self.folder} cannot be written to: {error.strerror}.",
-                hint="If it has been removed, start the bridge again.",
-            ) from error
+            hint = "If it has been removed, start the bridge again."
+            raise _not_writable(self.folder, error, hint) from error
         return update
 
 
@@ -164,8 +165,11 @@ async def companion(
         notes.append("There is no sftp-server on this machine: scp needs its option -O.")
     async with contextlib.AsyncExitStack() as stack:
         roster = Roster(folder, keys.entries, lambda who, role: _command(folder, who, role))
-        _write_files(folder, config, account, key, environment, sftp)
-        roster.write()
+        try:
+            _write_files(folder, config, account, key, environment, sftp)
+            roster.write()
+        except OSError as error:
+            raise _not_writable(folder, error, MAKE_ROOM) from error
         logins = await stack.enter_async_context(Logins(hub, folder / "login", roster))
         argv = [sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
         python = environment_for_python(environment)
@@ -238,6 +242,11 @@ def _write_files(
     write_private(folder / "run", os.fsencode(_launcher(folder, environment)))
 
 
+def _not_writable(folder: Path, error: OSError, hint: str) -> SshdError:
+    message = f"The private folder {folder} cannot be written to: {error.strerror}."
+    return SshdError(message, hint=hint)
+
+
 def _entries(values: Mapping[bytes, bytes]) -> bytes:
     return b"".join(name + b"=" + value + b"\0" for name, value in values.items())
 
@@ -274,7 +283,10 @@ async def _start(daemon: Daemon, settings: SshdSettings, folder: Path, ports: Se
         for found in sockets:
             found.close()
         text = sshd_config(replace(settings, port=port))
-        write_private(folder / "sshd_config", text.encode())
+        try:
+            write_private(folder / "sshd_config", text.encode())
+        except OSError as error:
+            raise _not_writable(folder, error, MAKE_ROOM) from error
         try:
             await daemon.start()
         except SshdError:
