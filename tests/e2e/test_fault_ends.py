@@ -79,6 +79,9 @@ class Visitors:
 
         await eventually(all_are, lambda: f"all are told, not only {times}")
         assert self.colab.close_code == close_code
+        # Closed, and not cut off.
+        closed = {page.close_code for page in (self.pages["WebSocket"], self.contract)}
+        assert closed == {aiohttp.WSCloseCode.OK}
         return times
 
 
@@ -454,7 +457,9 @@ async def test_a_killed_agent_harms_nobody_here_and_its_new_name_replaces_the_ol
         assert await host_status(session, local, new) == 401
         await behind.enter(session, bridge.more[0].strip())
         figure("tunnel agent killed, new name", seconds=took, slowest_local_echo_seconds=slowest)
-        assert any(name == "notice" for name, _ in client.events)
+        told = [args[0]["text"] for name, args in client.events if name == "notice"]
+        assert any("is lost" in text for text in told), told
+        assert any(f"https://{new}/" in text for text in told), told
         assert slowest < 2
         assert not client.closed.is_set()
     assert not is_running(agent)
