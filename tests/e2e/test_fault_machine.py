@@ -304,7 +304,7 @@ async def test_a_clock_that_jumps_ends_what_has_an_end_and_nothing_else(
     start_bridge: StartBridge, tmux: Tmux, tmp_path: Path, figure: Figure
 ) -> None:
     clock = Clock(tmp_path)
-    bridge = start_bridge("--resume", "2", env=clock.env | {"TTYBRIDGE_TOKEN": TOKEN})
+    bridge = start_bridge("--resume", "4", env=clock.env | {"TTYBRIDGE_TOKEN": TOKEN})
     watched = Watched(bridge.pid)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(new_session())
@@ -321,7 +321,18 @@ async def test_a_clock_that_jumps_ends_what_has_an_end_and_nothing_else(
             assert answer.status == 200
         jumps = (DAY_S, 0, -DAY_S, 0)
         for turn, jump in enumerate(jumps):
+            lost = await PageClient.join(bridge)
+            lost.cut()
+            await eventually(
+                lambda t=turn: bridge.log.count("lost its connection") > 2 * t,  # type: ignore[misc]
+                "the bridge knows of the cut",
+            )
             clock.set(jump)
+            # A place is kept by the clock that does not jump.
+            async with await PageClient.join(bridge, resume=lost) as again:
+                assert again.joined["resumed"]
+                again.cut()
+            await lost.close()
             began = time.monotonic()
             for name, client in clients.items():
                 await client.type(f"echo {name}-{turn}-$((1))\r")
@@ -331,16 +342,7 @@ async def test_a_clock_that_jumps_ends_what_has_an_end_and_nothing_else(
             took = time.monotonic() - began
             figure(f"clock jump to {jump:+d} s, both clients answered", seconds=took)
             assert took < 5
-            # A place is kept by the clock that does not jump.
-            lost = await PageClient.join(bridge)
-            lost.cut()
-            async with await PageClient.join(bridge, resume=lost) as again:
-                assert again.joined["resumed"]
-                again.cut()
-            await lost.close()
-            before = len(tmux.clients())
-            began = time.monotonic()
-            await eventually(lambda b=before: len(tmux.clients()) < b, "its place is freed", 12)  # type: ignore[misc]
+            await eventually(lambda: len(tmux.clients()) == 3, "its place is freed", 12)
             # A cookie is good for thirty days, and one from tomorrow is not good yet.
             assert await status_with(session, bridge, cookie) == (401 if jump < 0 else 200)
             fresh = await sign_in(session, bridge)
