@@ -190,6 +190,25 @@ async def test_a_command_that_is_cancelled_is_killed_and_leaves_nothing(
     await eventually(lambda: held() == before, f"back at {before}")
 
 
+async def test_a_command_may_be_cancelled_at_any_moment_of_its_start(
+    tmux: Tmux, server: Server
+) -> None:
+    control = control_of(tmux, deadline_s=100)
+    assert await control.has_session()
+    before, children = held(), Watched(os.getpid()).children
+    server.hang()
+    for turns in range(12):
+        task = asyncio.create_task(control.has_session())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled(), turns
+    assert Watched(os.getpid()).children == children
+    await eventually(lambda: held() == before, f"back at {before}")
+
+
 @pytest.mark.slow
 def test_a_start_beside_a_hung_server_ends_with_status_4(
     tmux: Tmux, server: Server, tmp_path: Path

@@ -85,7 +85,9 @@ def play_until(tmux: Tmux, size: WindowSize, argv: list[str], rows: list[str]) -
 
 
 def rows_of(tmux: Tmux) -> list[str]:
-    return tmux("capture-pane", "-p", "-e", "-N", "-t", "=0:").splitlines()
+    """Return what is shown, attributes included; a cell that was cleared is like a blank."""
+    rows = tmux("capture-pane", "-p", "-e", "-N", "-t", "=0:").splitlines()
+    return [row.rstrip(" ") for row in rows]
 
 
 @needs_asciinema
@@ -112,8 +114,10 @@ def test_a_session_with_vim_sizes_and_cut_emoji_is_played_as_it_was(
     wait_for_window(tmux, "110x31")
     person.type("Go🎉 the-end".encode() + b"\x1b")
     wait_until(lambda: "the-end" in tmux.screen(), "what was typed in vim")
-    wait_until(lambda: "the-end" in path.read_text(), "that in the recording")
-    # Nothing changes any more: the recording has all of it when a marker behind it is there.
+    wait_until(lambda: "INSERT" not in tmux.screen(), "the end of the insertion")
+    person.type(b":echo 'last-' . 'of-all'\r")
+    # Nothing changes any more: the recording has all of it when that is there.
+    wait_until(lambda: "last-of-all" in path.read_text(), "that in the recording")
     shown = rows_of(tmux)
     bridge.control.marker("behind")
     bridge.control.stop_recording()

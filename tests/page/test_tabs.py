@@ -77,7 +77,8 @@ def test_a_closed_tab_opens_again_with_everything_in_it(
     context = new_context()
     tab = new_tab(context).open(bridge.link)
     tab.run("seq 1 200; echo the-last-line; kept=here")
-    tab.wait_for("^the-last-line$")
+    row = tab.wait_for("^the-last-line$") + 1
+    wait_until(lambda: tab.screen()[row] != "", "the prompt behind it")
     before = tab.screen()[:-1]  # the status line has a clock
     assert len(tmux.clients()) == 1
     tab.page.close()

@@ -188,14 +188,25 @@ class TmuxControl:
 
     async def _spawn(self, argv: Sequence[str], stdin: bytes) -> Result:
         loop = asyncio.get_running_loop()
-        try:
-            transport, command = await loop.subprocess_exec(
+        starting = loop.create_task(
+            loop.subprocess_exec(
                 _Command,
                 *argv,
                 env=self._environment,
                 cwd=existing_folder(self._cwd),
                 start_new_session=True,  # Ctrl-C at the bridge's terminal is not for it
             )
+        )
+        try:
+            transport, command = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Cancelled itself, asyncio (3.11) would wait for ever for pipes that are not connected.
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                transport, command = starting.result()
+                transport.close()
+                await asyncio.shield(command.ended)
+            raise
         except FileNotFoundError as error:
             raise MissingProgramError(
                 f"{argv[0]} was not found.",
