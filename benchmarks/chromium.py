@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 WHOLE = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-"""Programs that are a whole Chromium."""
 
 
-def find_chromium(*names: str) -> Path:
-    """Return a Chromium: of a package, or the one that Playwright has installed; or no file.
+def find_chromium(*names: str) -> Path | None:
+    """Return the first of these programs that is installed; None without any."""
+    return next((Path(found) for found in map(shutil.which, names) if found), None)
 
-    Args:
-        names: The programs that will do, best first.
-    """
-    for name in names:
-        if found := shutil.which(name):
-            return Path(found)
+
+def playwrights_chromium() -> Path | None:
+    """Return the Chromium without windows that Playwright has installed; None without one."""
     kept = os.environ.get("PLAYWRIGHT_BROWSERS_PATH", Path.home() / ".cache" / "ms-playwright")
-    return next(Path(kept).glob("chromium_headless_shell-*/*/*headless*shell"), Path("chromium"))
+    return next(Path(kept).glob("chromium_headless_shell-*/*/*headless*shell"), None)
 
 
-CHROMIUM = find_chromium("chromium-headless-shell", *WHOLE)
+WHOLE_CHROMIUM = find_chromium(*WHOLE)
+"""One with windows, settings and profiles; None where there is none."""
+
+CHROMIUM = (
+    find_chromium("chromium-headless-shell")
+    or WHOLE_CHROMIUM
+    or playwrights_chromium()
+    or Path("/nonexistent/chromium")
+)
 """The one without windows, where it is: it takes a third of the processor's time."""
 
 FLAGS = [

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from aiohttp import web
 
 from tests.component.doorway import BEARER, TOKEN, UPGRADE, Answer, Door
 from ttybridge.core.access import BEARER as AS_TOKEN
@@ -232,6 +233,15 @@ async def ask(door: Door, entrance: Entrance, case: Case, base: str = "") -> Ans
     return await door.ask(
         entrance.method, f"{base}{path}{'?' if query else ''}{query}", *lines, hosts=hosts
     )
+
+
+def routes_of(app: web.Application) -> set[tuple[str, str]]:
+    """Return the methods and paths that an application was given."""
+    return {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"  # comes with each GET
+    }
 
 
 def lines_logged(caplog: pytest.LogCaptureFixture) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from benchmarks.chromium import FLAGS
+from benchmarks.chromium import FLAGS, WHOLE_CHROMIUM
 from tests.conftest import DEADLINE_S, StartBridge, Tmux, wait_until
 from tests.page.conftest import NewContext
 from tests.page.network import ReverseProxy
@@ -162,15 +162,14 @@ def test_a_page_of_another_site_frames_the_terminal_over_https(
 @pytest.fixture
 def strict_context(browser: "Browser", tmp_path: Path) -> Iterator["BrowserContext"]:
     """A browser that refuses all cookies of other sites, as its settings can say."""
-    program = shutil.which("chromium")
-    if program is None:
+    if WHOLE_CHROMIUM is None:
         pytest.skip("a Chromium without windows has no settings, and chromium is not installed")
     preferences = tmp_path / "profile" / "Default" / "Preferences"
     preferences.parent.mkdir(parents=True)
     settings = {"cookie_controls_mode": 1, "block_third_party_cookies": True}
     preferences.write_text(json.dumps({"profile": settings}))
     context = browser.browser_type.launch_persistent_context(
-        tmp_path / "profile", executable_path=program, args=FLAGS, ignore_https_errors=True
+        tmp_path / "profile", executable_path=WHOLE_CHROMIUM, args=FLAGS, ignore_https_errors=True
     )
     yield context
     context.close()
