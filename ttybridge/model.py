@@ -43,6 +43,8 @@ DEFAULT_SIZE = WindowSize(cols=80, rows=24)
 class Role(Enum):
     """What a client may do."""
 
+    __hash__ = object.__hash__  # Enum's is Python code, and each key asks for rights
+
     OWNER = "owner"
     EDITOR = "editor"
     VIEWER = "viewer"

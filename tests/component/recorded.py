@@ -20,7 +20,8 @@ from ttybridge.core.permissions import Entrance
 from ttybridge.core.stream import Stream
 from ttybridge.model import End, EndReason, ExitStatus, Role, WindowSize
 from ttybridge.recordings import Recordings
-from ttybridge.sessions.terminal import Launch, Terminal
+from ttybridge.sessions.pty import Launch
+from ttybridge.sessions.terminal import Terminal
 
 SIZE = WindowSize(cols=80, rows=24)
 BY = Actor(Role.OWNER, "Ada", Entrance.CONTROL)

@@ -366,6 +366,33 @@ async def test_a_child_that_leaves_a_process_on_its_pty_ends_with_all_its_output
             os.kill(int(child.output.split(b"\n")[0]), signal.SIGKILL)
 
 
+async def test_there_is_a_moment_between_two_reads(start: Start) -> None:
+    child = start("sh", "-c", "stty -opost; head -c 1000000 /dev/zero")
+    moments: list[int] = []
+    child.pty.between_reads = lambda: moments.append(len(child.output))
+    await child.end()
+    assert child.output == bytes(1_000_000)
+    assert len(moments) > len(set(moments)), "several while one turn of the loop reads"
+
+
+async def test_an_echo_is_passed_on_after_one_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = start("sh", "-c", "stty raw -echo; printf ready; exec cat")
+    await child.until_shown(b"ready")
+    reads: list[int] = []
+    real = os.readv
+
+    def readv(fd: int, buffers: Sequence[memoryview]) -> int:
+        reads.append(fd)
+        return real(fd, buffers)
+
+    monkeypatch.setattr(os, "readv", readv)
+    child.pty.write(b"k")
+    await child.until_shown(b"readyk")
+    assert len(reads) == 1
+
+
 async def test_close_hangs_up_and_reaps(start: Start) -> None:
     child = start("sh", "-c", "echo ready; while :; do sleep 1; done")
     await child.until_shown(b"ready")

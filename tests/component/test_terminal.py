@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor
+from ttybridge.core.screen_modes import PIECE_BYTES
+from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor, Stream
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
+from ttybridge.sessions.pty import Launch
 from ttybridge.sessions.terminal import (
     ANSWER_S,
     ECHO_CLIENTS,
@@ -15,9 +17,10 @@ from ttybridge.sessions.terminal import (
     LATE_AFTER_S,
     REST_S,
     SCREEN_BYTES,
-    Launch,
     Terminal,
 )
+
+LOG_BYTES = 4 << 20
 
 LAUNCH = Launch(["program"], {}, "/")
 
@@ -26,6 +29,7 @@ class ScriptedPty:
     """A pty whose output the test gives."""
 
     pid, pending_bytes, read_bytes = 0, 0, 1 << 16
+    between_reads: Callable[[], None]
 
     def __init__(self, on_output: Callable[[bytes], None]) -> None:
         self.on_output = on_output
@@ -82,7 +86,7 @@ def make(*, shared: bool) -> tuple[Terminal, ScriptedPty]:
         spawn,
         LAUNCH,
         DEFAULT_SIZE,
-        log_bytes=4 << 20,
+        log_bytes=LOG_BYTES,
         shared=shared,
         describe_end=lambda _status, _tail: end,
     )
@@ -225,6 +229,16 @@ async def test_what_is_read_of_a_shared_pty_at_once_follows_the_slowest_client()
         terminal.stream.ack(cursor, cursor.sent)
     terminal.update_flow()
     assert not pty.is_paused
+
+
+async def test_what_can_wait_is_done_between_two_reads_of_a_shared_pty() -> None:
+    terminal, pty = make(shared=True)
+    assert isinstance(terminal.stream, Stream)
+    for _ in range(LOG_BYTES // FLUSH_BYTES + 2):
+        pty.on_output(b"x" * FLUSH_BYTES)
+    before = terminal.stream.waiting_bytes
+    pty.between_reads()
+    assert 0 < terminal.stream.waiting_bytes == before - PIECE_BYTES
 
 
 async def test_a_shared_pty_is_paused_before_much_more_waits_than_there_is_room_for() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ttybridge.core import screen_modes
-from ttybridge.core.screen_modes import ScreenModes
+from ttybridge.core.screen_modes import MOST_LATER_BYTES, PIECE_BYTES, LaterModes, ScreenModes
 
 PARTS = [
     *(b"\x1b[%d;%dm" % pen for pen in ((1, 31), (0, 4), (38, 5))),
@@ -83,7 +83,7 @@ def test_it_does_not_matter_where_the_output_is_cut(cuts: list[int]) -> None:
 def test_what_is_told_at_a_glance_is_what_a_close_look_finds(output: bytes) -> None:
     glanced = prelude(output)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen_modes, "_is_plain", lambda *_: False)
+        patch.setattr(screen_modes, "_count_others", lambda _: -1)
         assert prelude(output) == glanced
 
 
@@ -121,3 +121,30 @@ def test_a_copy_is_independent() -> None:
     twin.feed(b"04h")
     assert modes.prelude() == b"\x1b[?25l\x1b[?20"
     assert twin.prelude() == b"\x1b[?25l\x1b[?2004h"
+
+
+@given(st.lists(st.sampled_from([*PARTS, None]), max_size=30))
+def test_output_that_is_looked_at_later_leaves_the_same_state(steps: list[bytes | None]) -> None:
+    later, modes = LaterModes(), ScreenModes()
+    for part in steps:
+        if part is None:  # a moment
+            later.look_at_some()
+        else:
+            later.add(part)
+            modes.feed(part)
+    assert later.state().prelude() == modes.prelude()
+    later.state().feed(b"\x1b[?2026h")
+    assert later.state().prelude() == modes.prelude(), "it is the caller's own"
+
+
+def test_a_moment_is_short_and_little_waits() -> None:
+    later = LaterModes()
+    later.add(b"x" * (2 * PIECE_BYTES + 1))
+    waiting = []
+    for _ in range(4):
+        later.look_at_some()
+        waiting.append(later.waiting_bytes)
+    assert waiting == [PIECE_BYTES + 1, 1, 0, 0]
+    for _ in range(8):
+        later.add(b"\x1b[?25l" + b"x" * (MOST_LATER_BYTES // 2))
+        assert later.waiting_bytes <= MOST_LATER_BYTES

@@ -429,7 +429,7 @@ class TestLine:
         assert not stream.should_pause(self.now)
         assert cursor.window == 512 * 1024
         assert cursor.high == HIGH_BYTES
-        assert stream.room == BLOCK_BYTES
+        assert stream.room == stream.log.block_room
 
     def test_no_more_is_read_than_the_slowest_has_room_for(self) -> None:
         stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: 0.0)
@@ -442,6 +442,20 @@ class TestLine:
         drain(stream, cursor)
         assert not stream.should_pause(0)
         assert stream.room == max(LEAST_ROOM_BYTES, cursor.high - 1001)
+
+    def test_what_is_read_at_once_ends_where_a_chunk_does(self) -> None:
+        stream, cursor = self.on_a_line(50e6, 2)
+        while drain(stream, cursor):
+            stream.ack(cursor, cursor.sent)
+        stream.append(b"x" * 1000)
+        sizes = []
+        for _ in range(4):
+            while isinstance(chunk := stream.take(cursor, 1 << 20), Chunk):
+                sizes.append(len(chunk.data))
+            stream.ack(cursor, cursor.sent)
+            stream.should_pause(self.now)
+            stream.append(b"x" * stream.room)
+        assert sizes[-2:] == [BLOCK_BYTES, BLOCK_BYTES]
 
     def test_a_client_with_much_unsent_is_late(self) -> None:
         stream = own()

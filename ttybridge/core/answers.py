@@ -45,7 +45,7 @@ def is_answer(data: bytes) -> bool:
     >>> is_answer(b"\x1b[?1;2c"), is_answer(b"\x1b[A"), is_answer(b"ls\n")
     (True, False, False)
     """
-    return bool(re.fullmatch(_ANSWER, data))
+    return data.startswith(b"\x1b") and bool(re.fullmatch(_ANSWER, data))
 
 
 class Owed:

@@ -16,8 +16,17 @@ class OutputLog:
         self._base = 0
         self._blocks: deque[bytearray] = deque()
 
+    @property
+    def block_room(self) -> int:
+        """Bytes until the last block is full: so many at once become one chunk and not two."""
+        return BLOCK_BYTES - (len(self._blocks[-1]) if self._blocks else 0) % BLOCK_BYTES
+
     def append(self, data: bytes) -> None:
         """Add `data` at the end; the caller trims."""
+        if self._blocks and len(data) <= BLOCK_BYTES - len(self._blocks[-1]):
+            self._blocks[-1] += data  # as nearly always
+            self.end += len(data)
+            return
         view = memoryview(data)
         while view:
             if not self._blocks or len(self._blocks[-1]) == BLOCK_BYTES:

@@ -12,6 +12,8 @@ from ttybridge.model import Role
 class Action(Enum):
     """What somebody can ask for."""
 
+    __hash__ = object.__hash__  # Enum's is Python code, and each key asks for rights
+
     JOIN = "join"
     """Be in the session and see it."""
     TYPE = "type"
@@ -46,6 +48,8 @@ class Action(Enum):
 
 class Entrance(Enum):
     """How somebody came, or asks."""
+
+    __hash__ = object.__hash__  # as above
 
     PAGE = "page"
     """A browser: Socket.IO on `tty/`."""

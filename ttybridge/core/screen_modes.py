@@ -6,6 +6,7 @@ cursor style and colour, title. The text comes with the replay itself.
 """
 
 import re
+from collections import deque
 from typing import Self
 
 _SEQUENCE = re.compile(
@@ -22,9 +23,6 @@ _TELLING = b"\x1b[]=>(crqhlmK"
 """The bytes by which sequences are told apart: without all others, a colour is ESC [ m, and none of
 `_SEQUENCE` is."""
 _REST = bytes(set(range(256)) - set(_TELLING))
-_PLAIN = (b"\x1b[m", b"\x1b[K")
-"""Colours and erasing, by those bytes. With character sets they are most of what programs print,
-and no other escape has to be looked at one by one."""
 _UNFINISHED = re.compile(
     rb"\x1b(?:\[[0-?]{0,256}[ -/]{0,8}|\(|\][^\x07\x1b]{0,1024}\x1b?|P[^\x1b]{0,256}\x1b?)?\Z"
 )
@@ -54,6 +52,13 @@ _UNSET = {
 }
 _COLOUR_PARTS = {b"5": 3, b"2": 5}
 """How many parameters a colour takes up, by the one after 38, 48 or 58."""
+
+
+PIECE_BYTES = 8 * 1024
+"""How much output `LaterModes` looks at in one moment, in bytes: some 0.03 ms."""
+
+MOST_LATER_BYTES = 256 * 1024
+"""Most output that `LaterModes` keeps for later, in bytes."""
 
 
 class ScreenModes:
@@ -86,8 +91,25 @@ class ScreenModes:
         # Without what is still to come: a cut is in a colour every other time.
         self._rest, data = data[cut:], data[:cut] if cut < len(data) else data
         bare = data.translate(None, _REST)
+        others = _count_others(bare)
+        if others:
+            self._look_closely(data, bare, others)
+        start = 0
+        for reset in _RESETS:
+            start = max(start, data.rfind(reset, start))
+        for found in _SGR.finditer(data, start):
+            self._dip(b"0" if found["full"] else found["pen"])
+
+    def _look_closely(self, data: bytes, bare: bytes, others: int) -> None:
+        """Take in what is no colour.
+
+        Args:
+            data: The output.
+            bare: The output without `_REST`.
+            others: How many escapes in it are no colours.
+        """
         charsets = bare.count(b"\x1b(")
-        if not _is_plain(bare, charsets):
+        if others != charsets + bare.count(b"\x1b[K"):  # there may be a `_SEQUENCE`
             for found in _SEQUENCE.finditer(data):
                 self._apply(found)
         if charsets:  # in a flood it comes with every colour
@@ -96,11 +118,6 @@ class ScreenModes:
                 last = data.rfind(b"\x1b(", 0, last)
             if last >= 0 and data.find(b"\x1bc", last) < 0:
                 self._single["charset"] = data[last : last + 3]
-        start = 0
-        for reset in _RESETS:
-            start = max(start, data.rfind(reset, start))
-        for found in _SGR.finditer(data, start):
-            self._dip(b"0" if found["full"] else found["pen"])
 
     def _apply(self, found: re.Match[bytes]) -> None:
         if found["full"]:
@@ -151,14 +168,52 @@ class ScreenModes:
         return b"".join(parts) + self._rest
 
 
-def _is_plain(bare: bytes, charsets: int) -> bool:
-    """Tell whether there is no `_SEQUENCE` in some output, without trying each escape.
+class LaterModes:
+    r"""`ScreenModes` after output that is looked at later, in pieces, when there is time.
 
-    Args:
-        bare: The output without `_REST`.
-        charsets: How many character sets it names.
+    >>> later = LaterModes()
+    >>> later.add(b"\x1b[?25l")
+    >>> later.look_at_some()
+    >>> later.add(b"\x1b[1m")
+    >>> later.state().prelude()
+    b'\x1b[?25l\x1b[1m'
+
+    Attributes:
+        waiting_bytes: Output that was not looked at yet.
     """
-    return bare.count(b"\x1b") == sum(bare.count(plain) for plain in _PLAIN) + charsets
+
+    def __init__(self) -> None:
+        self._modes = ScreenModes()
+        self._waiting: deque[memoryview] = deque()
+        self.waiting_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Take in output; it is looked at now when too much waits already."""
+        self._waiting.append(memoryview(data))
+        self.waiting_bytes += len(data)
+        while self.waiting_bytes > MOST_LATER_BYTES:
+            self.look_at_some()
+
+    def look_at_some(self) -> None:
+        """Look at one piece of the output that waits; there may be none."""
+        if self._waiting:
+            first = self._waiting.popleft()
+            if len(first) > PIECE_BYTES:
+                self._waiting.appendleft(first[PIECE_BYTES:])
+            piece = bytes(first[:PIECE_BYTES])
+            self.waiting_bytes -= len(piece)
+            self._modes.feed(piece)
+
+    def state(self) -> ScreenModes:
+        """Return the state after all output; it is the caller's."""
+        while self._waiting:
+            self.look_at_some()
+        return self._modes.copy()
+
+
+def _count_others(bare: bytes) -> int:
+    """Return how many escapes of some output, without `_REST`, are no colours."""
+    return bare.count(b"\x1b") - bare.count(b"\x1b[m")
 
 
 def _begin_of_rest(data: bytes) -> int:

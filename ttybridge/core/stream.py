@@ -22,7 +22,7 @@ from enum import Enum
 
 from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
 from ttybridge.core.pace import Pace
-from ttybridge.core.screen_modes import ScreenModes
+from ttybridge.core.screen_modes import LaterModes
 from ttybridge.model import End, WindowSize
 
 HIGH_BYTES, LEAST_HIGH_BYTES = 128 * 1024, 4 * 1024
@@ -187,7 +187,7 @@ class Stream:
         self.room = BLOCK_BYTES
         self._replays = replays
         self._now = now
-        self._modes = ScreenModes()
+        self._modes = LaterModes()
         self._paused = False
         self._held_up_since: float | None = None
 
@@ -297,6 +297,11 @@ class Stream:
         return self.log.end
 
     @property
+    def waiting_bytes(self) -> int:
+        """Output that has left the log, and whose modes are looked at later."""
+        return self._modes.waiting_bytes
+
+    @property
     def is_late(self) -> bool:
         """Whether somebody waits for output that the line does not take yet."""
         return any(
@@ -316,15 +321,23 @@ class Stream:
         """
         live = [c for c in self.cursors if not c.parked] or list(self.cursors)
         mark = LOW if self._paused else 1
-        behind = [c for c in live if not c.lost and self.log.end - c.sent >= mark * c.high]
+        slow: list[Cursor] = []
+        stuck, is_one_held, least = 0, False, BLOCK_BYTES
         for cursor in live:
-            cursor.joining = cursor.joining and cursor in behind and cursor.sent < cursor.live
-        slow = [c for c in behind if c.policy is Policy.PAUSE and not c.joining]
-        rooms = [c.high - (self.log.end - c.sent) for c in live if c.policy is Policy.PAUSE]
-        self.room = max(LEAST_ROOM_BYTES, min([BLOCK_BYTES, *rooms]))
+            high, unsent = cursor.high, self.log.end - cursor.sent
+            is_behind = not cursor.lost and unsent >= mark * high
+            cursor.joining = cursor.joining and is_behind and cursor.sent < cursor.live
+            pauses = cursor.policy is Policy.PAUSE
+            if pauses:
+                least = min(least, high - unsent)
+                if is_behind and not cursor.joining:
+                    slow.append(cursor)
+            if not cursor.parked and (cursor.lost or is_behind):
+                stuck += 1
+                is_one_held = is_one_held or pauses
+        self.room = min(self.log.block_room, max(LEAST_ROOM_BYTES, least))
         # Nobody takes anything: reading on would only make those lose more who are lost already.
-        stuck = [c for c in live if not c.parked and (c.lost or c in behind)]
-        is_alone = len(stuck) == len(live) and any(c.policy is Policy.PAUSE for c in stuck)
+        is_alone = stuck == len(live) and is_one_held
         self._paused = bool(slow) or is_alone
         if not slow or len(slow) == len(live):
             self._held_up_since = None
@@ -336,6 +349,10 @@ class Stream:
                 cursor.wake()
             self._paused, self._held_up_since = False, None
         return self._paused
+
+    def use_moment(self) -> None:
+        """Do a little of the work that can wait, while there is nothing better to do."""
+        self._modes.look_at_some()
 
     def _reset(self, cursor: Cursor) -> Reset:
         reason, cursor.lost = cursor.lost, ""
@@ -357,7 +374,7 @@ class Stream:
         """Find the first line at or after `first`, and the modes that hold there."""
         if first == 0:
             return 0, b""
-        modes = self._modes.copy()
+        modes = self._modes.state()
         modes.feed(self.log.slice(self.log.start, first))
         head = self.log.read(first, BLOCK_BYTES)
         start = first + head.find(b"\n") + 1
@@ -366,7 +383,7 @@ class Stream:
 
     def _forget(self, offset: int) -> None:
         if self._replays:
-            self._modes.feed(self.log.slice(self.log.start, min(offset, self.log.end)))
+            self._modes.add(self.log.slice(self.log.start, min(offset, self.log.end)))
         self.log.trim(offset)
 
     def _forget_acknowledged(self) -> None:

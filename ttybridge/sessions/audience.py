@@ -12,7 +12,8 @@ from ttybridge.core.tmux import Synchronized, parse_size, suspend
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, End, ExitStatus, Role, WindowSize
 from ttybridge.sessions.control import Control, Watch
-from ttybridge.sessions.terminal import FLUSH_S, Launch, SpawnPty, Terminal
+from ttybridge.sessions.pty import Launch, SpawnPty
+from ttybridge.sessions.terminal import FLUSH_S, Terminal
 
 log = logging.getLogger(__name__)
 

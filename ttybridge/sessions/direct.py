@@ -15,7 +15,8 @@ from ttybridge.model import (
 )
 from ttybridge.sessions.attachment import Attachment
 from ttybridge.sessions.place import Place
-from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
+from ttybridge.sessions.pty import Launch, SpawnPty
+from ttybridge.sessions.terminal import Terminal
 
 
 class DirectTerminal:

@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ttybridge.core.stream import (
@@ -17,6 +16,7 @@ from ttybridge.core.stream import (
     Stream,
 )
 from ttybridge.model import End, EndReason, ExitStatus, Role, WindowSize
+from ttybridge.sessions.pty import Launch, SpawnPty
 
 FLUSH_BYTES = 64 * 1024
 """Output that is passed on without waiting for more, in bytes: one chunk for the clients."""
@@ -52,61 +52,6 @@ NUDGE_S = 0.05
 
 TAIL_BYTES = 512
 """Bytes kept of the last output, in which tmux says why it ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What to start on a pty."""
-
-    argv: Sequence[str]
-    """The program and its arguments."""
-    environment: Mapping[bytes, bytes]
-    """Its whole environment."""
-    cwd: str
-    """Its working directory."""
-
-
-class Pty(Protocol):
-    """What a terminal needs of a pty; `adapters.pty.Pty` is the real one."""
-
-    pid: int
-    pending_bytes: int
-    read_bytes: int
-
-    def write(self, data: bytes) -> None:
-        """Queue input."""
-
-    def resize(self, size: WindowSize) -> None:
-        """Set the window size."""
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the child."""
-
-    def pause(self) -> None:
-        """Stop reading."""
-
-    def unpause(self) -> None:
-        """Read again."""
-
-    async def close(self) -> None:
-        """End the child."""
-
-
-class SpawnPty(Protocol):
-    """Starts a program on a pty; `adapters.pty.Pty.spawn` is the real one."""
-
-    def __call__(
-        self,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[bytes, bytes],
-        cwd: str,
-        size: WindowSize,
-        on_output: Callable[[bytes], None],
-        on_written: Callable[[int], None],
-        on_end: Callable[[ExitStatus], None],
-    ) -> Pty:
-        """Start it; see `adapters.pty.Pty.spawn`."""
 
 
 class Output(Protocol):
@@ -204,9 +149,8 @@ class Terminal:
             TerminalError: It cannot be started.
         """
         self._loop = asyncio.get_running_loop()
-        self.stream: Output = stream or Stream(
-            log_bytes=log_bytes, replays=shared, now=self._loop.time
-        )
+        own = Stream(log_bytes=log_bytes, replays=shared, now=self._loop.time)
+        self.stream: Output = stream or own
         self.size = size
         self.ended: asyncio.Future[End] = self._loop.create_future()
         self.written_listeners: set[Callable[[int], None]] = set()
@@ -221,6 +165,8 @@ class Terminal:
         self._late_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
         self._late_at = float("-inf")
+        self._is_flushing = False
+        """Whether output is on its way to the clients; the flow is looked at when it is."""
         self._tail = b""
         self.has_drawn = False
         self.used_at = self._loop.time()
@@ -235,6 +181,8 @@ class Terminal:
             on_written=self._on_written,
             on_end=self._on_end,
         )
+        if shared:
+            self._pty.between_reads = own.use_moment
 
     @property
     def policy(self) -> Policy:
@@ -291,7 +239,7 @@ class Terminal:
 
     def update_flow(self) -> None:
         """Pause or resume the pty; called after anything that changes who has read what."""
-        if not self._shared or self.ended.done():
+        if not self._shared or self._is_flushing or self.ended.done():
             return
         if self._flow_timer is not None:
             self._flow_timer.cancel()
@@ -354,7 +302,9 @@ class Terminal:
         data = self._translate(data)
         self.has_drawn = self.has_drawn or b"\x1b" in data
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        self._is_flushing = True
         self.stream.append(data)
+        self._is_flushing = False
         self.update_flow()
         if not self._shared and self._late_timer is None and self.stream.is_late:
             self._late_timer = self._loop.call_later(

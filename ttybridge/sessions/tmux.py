@@ -23,7 +23,8 @@ from ttybridge.sessions.attachment import Attachment
 from ttybridge.sessions.audience import Audience, SharedTerminal
 from ttybridge.sessions.control import Control
 from ttybridge.sessions.place import Place
-from ttybridge.sessions.terminal import SpawnPty, Terminal
+from ttybridge.sessions.pty import SpawnPty
+from ttybridge.sessions.terminal import Terminal
 from ttybridge.sessions.tmux_clients import SHARED, T, TmuxClients
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from ttybridge.model import DEFAULT_SIZE, ClientId, End, EndReason, ExitStatus, 
 from ttybridge.sessions.audience import SharedTerminal
 from ttybridge.sessions.control import Control
 from ttybridge.sessions.place import Place
-from ttybridge.sessions.terminal import Launch, SpawnPty, Terminal
+from ttybridge.sessions.pty import Launch, SpawnPty
+from ttybridge.sessions.terminal import Terminal
 
 if TYPE_CHECKING:
     from ttybridge.core.container import Container

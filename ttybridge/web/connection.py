@@ -43,6 +43,8 @@ EVENT = "42["
 MAX_POLLED_PACKETS = 64
 """Packets that wait for a client that polls, from which on it gets no more: its credit is less."""
 
+_decode = json.JSONDecoder().raw_decode
+
 ACK, ACK_DIGITS = '42["ack",', 15
 """How an acknowledgement begins, and how many digits of an offset are no question of range."""
 
@@ -160,7 +162,9 @@ class Connection:
                 return True
         self._check(text)
         try:
-            name, *arguments = json.loads(text[len(EVENT) - 1 :])
+            (name, *arguments), end = _decode(text, len(EVENT) - 1)
+            if text[end:].strip():
+                raise ValueError("more than one value")
         except (ValueError, RecursionError) as error:
             raise ProtocolError("An event is malformed.") from error
         self.on_event(name, arguments)
