@@ -308,6 +308,19 @@ async def test_a_child_that_ends_while_paused_is_told_after_its_output(start: St
     assert child.output.endswith(b"0123456789")
 
 
+async def test_a_short_read_is_not_the_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = start("sh", "-c", "stty raw; echo ready; read -r line; printf 0123456789; exit 7")
+    await child.until_shown(b"ready")
+    child.pty.pause()
+    child.pty.write(b"\n")
+    await eventually(lambda: state_of(child.pty.pid) == "", "the child is reaped")
+    real = os.readv
+    monkeypatch.setattr(os, "readv", lambda fd, buffers: real(fd, [buffers[0][:4]]))
+    child.pty.unpause()
+    assert await child.end() == ExitStatus(code=7)
+    assert child.output.endswith(b"0123456789")
+
+
 async def test_a_pause_from_within_the_output_callback_loses_nothing(start: Start) -> None:
     child = start("sh", "-c", "seq 1 30000; exit 3")
     take = child._on_output

@@ -396,6 +396,8 @@ async def test_what_is_no_plain_acknowledgement_is_an_event_like_others(
         '42["ack",]',
         '42["ack",1',
         '42["ack",1]]',
+        '42["in",1,"a"]["in",2,"b"]',
+        '42["in",1,"a"] x',
         '42["ack",1}',
         '42["kca",1]',
         '42["disconnect"]',
