@@ -100,7 +100,7 @@ IMPURE_METHODS = {"now", "today", "utcnow"}
 ONLY_IN = {
     "socketio": {"ttybridge.web.events", "ttybridge.web.engine"},
     "engineio": {"ttybridge.web.connection", "ttybridge.web.engine", "ttybridge.web.websocket"},
-    "ptyprocess": {"ttybridge.adapters.pty"},
+    "ptyprocess": {"ttybridge.adapters.pty_start"},
     "pyngrok": {"ttybridge.tunnels.ngrok"},
     "cryptography": {"ttybridge.ssh.host_key"},
 }
@@ -258,7 +258,7 @@ def test_imports_that_point_down_are_accepted(tmp_path: Path) -> None:
             tmp_path,
             errors="",
             core___stream="from collections import deque\nfrom ttybridge.errors import E\n",
-            adapters___pty="import os, ptyprocess\nfrom ttybridge.core import stream\n",
+            adapters___pty_start="import os, ptyprocess\nfrom ttybridge.core import stream\n",
             web___events="import socketio\nfrom ttybridge import __version__\n",
             cli="import os\nfrom ttybridge.web import events\nprint(os.environ)\n",
         )

@@ -27,10 +27,14 @@ ENVIRONMENT = {b"PATH": os.fsencode(os.environ.get("PATH", os.defpath)), b"LANG"
 SIZE = WindowSize(cols=80, rows=24)
 
 
+FOLDERS = [".", "/"]
+"""A program that runs where this process does is started in another way than elsewhere."""
+
+
 class Child:
     """A child with what it has said so far."""
 
-    def __init__(self, argv: Sequence[str], *, cwd: str = "/") -> None:
+    def __init__(self, argv: Sequence[str], *, cwd: str = ".") -> None:
         self.output = bytearray()
         self.written = 0
         self.ends: list[ExitStatus] = []
@@ -89,7 +93,7 @@ async def start() -> AsyncIterator[Start]:
     fds, threads = open_files(), threading.active_count()
     children: list[Child] = []
 
-    def run(*argv: str, cwd: str = "/") -> Child:
+    def run(*argv: str, cwd: str = ".") -> Child:
         child = Child(argv, cwd=cwd)
         children.append(child)
         return child
@@ -487,7 +491,8 @@ async def test_input_for_a_child_that_has_ended_is_dropped(start: Start) -> None
     await child.pty.close()
 
 
-async def test_signals_that_the_bridge_ignores_or_blocks_are_normal_in_the_child() -> None:
+@pytest.mark.parametrize("cwd", FOLDERS)
+async def test_signals_that_the_bridge_ignores_or_blocks_are_normal_in_the_child(cwd: str) -> None:
     program = textwrap.dedent("""
         import asyncio, os, signal, sys
         sys.path.insert(0, sys.argv[1])
@@ -502,7 +507,7 @@ async def test_signals_that_the_bridge_ignores_or_blocks_are_normal_in_the_child
             ended = asyncio.get_running_loop().create_future()
             pty = Pty.spawn(
                 ["sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status"],
-                environment=dict(os.environb), cwd="/", size=WindowSize(cols=80, rows=24),
+                environment=dict(os.environb), cwd=sys.argv[2], size=WindowSize(cols=80, rows=24),
                 on_output=lambda data: os.write(1, data), on_written=print,
                 on_end=ended.set_result)
             await ended
@@ -511,7 +516,7 @@ async def test_signals_that_the_bridge_ignores_or_blocks_are_normal_in_the_child
         asyncio.run(main())
     """)
     done = subprocess.run(
-        [sys.executable, "-c", program, str(ROOT)], capture_output=True, timeout=60
+        [sys.executable, "-c", program, str(ROOT), cwd], capture_output=True, timeout=60
     )
     assert done.returncode == 0, done.stderr.decode()
     masks = dict(line.split() for line in done.stdout.decode().splitlines())
@@ -520,13 +525,31 @@ async def test_signals_that_the_bridge_ignores_or_blocks_are_normal_in_the_child
         assert int(mask, 16) & ~RESERVED_SIGNALS == 0, masks
 
 
-async def test_a_child_gets_no_descriptor_of_the_bridge(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cwd", FOLDERS)
+async def test_a_child_gets_no_descriptor_of_the_bridge(
+    start: Start, tmp_path: Path, cwd: str
+) -> None:
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
-        child = start("sh", "-c", "ls -l /proc/self/fd; echo done")
+        child = start("sh", "-c", "ls -l /proc/self/fd; echo done", cwd=cwd)
         await child.until_shown(b"done")
     assert b"secret" not in child.output
     assert b"socket" not in child.output
+
+
+@pytest.mark.parametrize("cwd", FOLDERS)
+async def test_the_pty_is_the_childs_own_terminal(start: Start, cwd: str) -> None:
+    child = start("sh", "-c", "echo ready; exec cat", cwd=cwd)
+    await child.until_shown(b"ready")
+    child.pty.write(b"\x03")
+    assert await child.end() == ExitStatus(signal=signal.SIGINT), "Ctrl-C reaches it"
+    child = start("sh", "-c", "pwd -P; tty; ps -o sid=,tpgid= $$; stty size </dev/tty", cwd=cwd)
+    await child.end()
+    folder, tty, ids, size = bytes(child.output).decode().split("\r\n")[:4]
+    assert folder == str(Path(cwd).resolve())
+    assert tty.startswith("/dev/pts/")
+    assert [int(number) for number in ids.split()] == [child.pty.pid] * 2
+    assert size == "24 80"
 
 
 async def test_a_program_that_is_not_there_is_named(start: Start) -> None:

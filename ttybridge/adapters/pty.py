@@ -1,7 +1,7 @@
-"""A child process on a pty: spawned and sized by ptyprocess, read and written by the event loop.
+"""A child process on a pty, read and written by the event loop.
 
-Nothing here blocks but `spawn`, which forks and waits until the program has been started (about
-3 ms). Reading never stops by itself: `pause` and `unpause` belong to whoever counts the bytes.
+Nothing here blocks but `spawn`, which waits until the program has been started (`pty_start`).
+Reading never stops by itself: `pause` and `unpause` belong to whoever counts the bytes.
 """
 
 import asyncio
@@ -11,13 +11,10 @@ import os
 import signal
 import termios
 import threading
-import traceback
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
-import ptyprocess
-
 from ttybridge.adapters.program import check_folder, existing_folder, find_program
+from ttybridge.adapters.pty_start import start
 from ttybridge.errors import TerminalError
 from ttybridge.model import ExitStatus, WindowSize
 
@@ -59,17 +56,18 @@ class Pty:
 
     def __init__(
         self,
-        process: ptyprocess.PtyProcess,
+        pid: int,
+        descriptor: int,
         on_output: Callable[[bytes], None],
         on_written: Callable[[int], None],
         on_end: Callable[[ExitStatus], None],
     ) -> None:
         """Take over a spawned child; use `spawn`."""
-        self.pid: int = process.pid
+        self.pid = pid
         self.pending_bytes = 0
         self.read_bytes = READ_BYTES
         self.between_reads: Callable[[], None] = _nothing
-        self._fd = _take_descriptor(process)
+        self._fd = descriptor
         self._on_output, self._on_written, self._on_end = on_output, on_written, on_end
         self._loop = asyncio.get_running_loop()
         self._input = bytearray()
@@ -119,24 +117,14 @@ class Pty:
             cwd = existing_folder(cwd)
         _check(argv, environment, cwd)
         try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of fork in a process with threads; the child only
-                # resets signals and calls exec.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process = ptyprocess.PtyProcess.spawn(
-                    [program, *argv[1:]],
-                    env=dict(environment),
-                    preexec_fn=lambda: _prepare(cwd),
-                    dimensions=(size.rows, size.cols),
-                )
+            pid, descriptor = start(program, argv, environment=environment, cwd=cwd, size=size)
         except OSError as error:
-            _clean_up(error)
             reason = os.strerror(error.errno) if error.errno else error
             raise TerminalError(
                 f"{argv[0]!r} could not be started: {reason}.",
                 hint="`ttybridge doctor` checks limits and programs.",
             ) from error
-        return cls(process, on_output, on_written, on_end)
+        return cls(pid, descriptor, on_output, on_written, on_end)
 
     def write(self, data: bytes) -> None:
         """Give input to the child, in order, of any size; never blocks."""
@@ -318,19 +306,6 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _take_descriptor(process: ptyprocess.PtyProcess) -> int:
-    """Return the pty's descriptor, and leave the process to be collected.
-
-    Its file has two buffers, which nobody uses: 17 KB for each client. What ptyprocess would do
-    when collected blocks for up to 0.4 s.
-    """
-    descriptor = os.dup(process.fd)
-    process.fileobj.close()
-    process.closed = True
-    process.fd = -1
-    return descriptor
-
-
 def _reap(pid: int, options: int) -> ExitStatus | None:
     """Reap a child: how it ended, `UNKNOWN` when it is gone, None when it runs (`WNOHANG`)."""
     try:
@@ -355,40 +330,3 @@ def _check(argv: Sequence[str], environment: Mapping[bytes, bytes], cwd: str) ->
     if any(not name or b"=" in name for name in environment):
         raise TerminalError(f"{argv[0]!r} cannot be given a variable of such a name.")
     check_folder(cwd)
-
-
-def _clean_up(error: OSError) -> None:
-    """Close and reap what ptyprocess 0.7 leaves behind when it could not start a program."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        left = frame.f_locals
-        process = left.get("inst")
-        if isinstance(process, ptyprocess.PtyProcess):
-            process.fileobj.close()
-            process.closed = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-            _reap(process.pid, 0)
-        elif "exec_err_pipe_read" in left:  # fork failed: its pipe is still open
-            os.close(left["exec_err_pipe_read"])
-            os.close(left["exec_err_pipe_write"])
-
-
-def _prepare(cwd: str) -> None:
-    """Change the folder and reset signals; runs between fork and exec.
-
-    An error in here reaches the parent; one of ptyprocess's own `cwd` goes on in the child.
-    """
-    os.chdir(cwd)
-    _reset_signals()
-
-
-def _reset_signals() -> None:
-    """Give the child default signal dispositions and an empty mask; runs between fork and exec.
-
-    Under nohup, `&` or a notebook kernel SIGINT and SIGHUP are ignored, Python ignores SIGPIPE,
-    and what is ignored stays so across exec: Ctrl-C would do nothing in every shell.
-    """
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
