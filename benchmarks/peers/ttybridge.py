@@ -15,12 +15,15 @@ from benchmarks.peer import NO_MORE, Peer, Wire
 from benchmarks.peers.running import Served
 from benchmarks.programs import ROOT, START_S
 from benchmarks.wires.line import Target
-from benchmarks.wires.polling import PollingWire
+from benchmarks.wires.polling import NumberedPollingWire, PollingWire
 from benchmarks.wires.ttybridge import TtybridgeSpeech
 from benchmarks.wires.websocket import WebSocketWire
 
 LIBRARIES = ("aiohttp", "python-socketio", "python-engineio", "uvloop")
 """What carries the bytes, where it is installed."""
+
+PLAIN = "plain-polling"
+"""Polling as engine.io-client does it, with one request of each kind."""
 
 LINK = re.compile(rb"(http://\S+)\n")
 
@@ -41,7 +44,8 @@ class RunningTtybridge(Served):
 
     def path(self, transport: str) -> str:
         """Return the address of Socket.IO."""
-        return f"/tty/?EIO=4&transport={transport or 'websocket'}"
+        name = "polling" if transport in ("polling", PLAIN) else "websocket"
+        return f"/tty/?EIO=4&transport={name}"
 
     def headers(self) -> dict[str, str]:
         """Present the token."""
@@ -49,17 +53,17 @@ class RunningTtybridge(Served):
 
     def wire(self, target: Target, transport: str, *, cols: int, rows: int) -> Wire:
         """Connect a client."""
-        speech = TtybridgeSpeech(cols, rows)
         if transport == "polling":
-            return PollingWire(target, speech)
-        return WebSocketWire(target, speech)
+            return NumberedPollingWire(target, TtybridgeSpeech(cols, rows, polls=True))
+        speech = TtybridgeSpeech(cols, rows)
+        return (PollingWire if transport == PLAIN else WebSocketWire)(target, speech)
 
 
 class Ttybridge(Peer):
     """This project. Clients of a direct command share its pty, which starts with the first."""
 
     name = "ttybridge"
-    transports = ("websocket", "polling")
+    transports = ("websocket", "polling", PLAIN)
 
     def missing(self) -> str:
         """Never."""

@@ -44,6 +44,11 @@ class Answer:
             body = zlib.decompress(body, wbits=zlib.MAX_WBITS | 32)
         return body
 
+    def header(self, name: str) -> str | None:
+        """Return a header in small letters; None where there is none."""
+        value = self._headers.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
     def _head(self) -> bool:
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
@@ -91,10 +96,9 @@ class HttpLine:
         """Bytes that came, on all connections so far."""
         return self._before + self.line.received
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> bool:
-        """Send a request; returns whether that took a new connection."""
-        is_new = not self.is_open()
-        if is_new:
+    def ask(self, method: str, path: str, body: bytes | None = None) -> None:
+        """Send a request, on a new connection where the last one has ended."""
+        if not self.is_open():
             self._before += self.line.received
             self.line.close()
             self.line = Line(connect(self._target))
@@ -104,7 +108,6 @@ class HttpLine:
         self.line.send(f"{head}\r\n".encode() + (body or b""))
         self.is_busy = True
         self._answer = Answer()
-        return is_new
 
     def take(self, most: int) -> bytes | None:
         """Take in what is there; returns the answer's body when it is whole.
@@ -125,6 +128,10 @@ class HttpLine:
         if not body:
             raise EOFError
         return body
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the last answer."""
+        return self._answer.header(name)
 
     def is_open(self) -> bool:
         """Return whether the next request can be sent on this connection."""

@@ -8,6 +8,9 @@ from benchmarks.wires.socketio import SocketIoSpeech
 ACK_BYTES, ACK_S = 16 * 1024, 0.04
 """Output, or time in seconds, after which the page acknowledges."""
 
+POLLED_ACK_S = 0.3
+"""The same time where it polls: an acknowledgement goes with the next keys, if there are some."""
+
 MAX_UNDER_WAY = 8
 """Input messages without an answer that the page has under way."""
 
@@ -17,13 +20,16 @@ OUT = b'451-["out",'
 class TtybridgeSpeech(SocketIoSpeech):
     """One client, which is done with output as soon as it has read it.
 
+    With `polls`, it acknowledges as the page does that polls with several requests under way.
+
     Attributes:
         resets: How often output was skipped.
     """
 
-    def __init__(self, cols: int, rows: int) -> None:
+    def __init__(self, cols: int, rows: int, *, polls: bool = False) -> None:
         """Begin."""
         super().__init__(cols, rows)
+        self._polls = polls
         self.resets = 0
         self._is_joined = False
         self._taken = self._acked = 0
@@ -63,7 +69,7 @@ class TtybridgeSpeech(SocketIoSpeech):
         if self._taken - self._acked >= ACK_BYTES:
             self.late(now)
         elif fresh and self.due == math.inf:
-            self.due = now + ACK_S
+            self.due = now + (POLLED_ACK_S if self._polls else ACK_S)
         return fresh
 
     def late(self, now: float) -> None:
@@ -98,6 +104,8 @@ class TtybridgeSpeech(SocketIoSpeech):
     def type(self, data: bytes) -> None:
         """Type; input waits until enough of what is under way has reached the pty."""
         self._input += data
+        if self._polls:
+            self.late(0)  # it goes with the keys
         self._flush()
 
     def resize(self, cols: int, rows: int) -> None:
