@@ -31,6 +31,7 @@ class Line:
 
     def __init__(self) -> None:
         self.sent: list[tuple[Any, ...]] = []
+        self.is_polling = False
 
     def send(self, name: str, *args: object) -> None:
         self.sent.append((name, *args))
@@ -84,6 +85,16 @@ async def test_output_is_acknowledged_when_the_terminal_has_taken_it() -> None:
     assert ACK_AFTER_S < 0.1
     await asyncio.wait_for(until(lambda: len(joined.line.sent) == 3), 5)
     assert joined.line.sent == [*at_once, ("ack", 32 * 1024 + rest)]
+
+
+async def test_by_polling_an_acknowledgement_goes_with_the_next_key() -> None:
+    joined = Joined()
+    joined.line.is_polling = True
+    joined.say("out", 0, b"abc")
+    joined.screen.take()
+    joined.session.type(b"x")
+    joined.session.type(b"y")
+    assert joined.line.sent == [("ack", 3), ("in", 1, "x", True), ("in", 2, "y", True)]
 
 
 async def test_after_a_resume_what_was_taken_is_told_without_new_output() -> None:

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from ttybridge.client.transport import Event, Line, Refused, _refusal, _silence_s
+from ttybridge.client.polling import not_opened
+from ttybridge.client.transport import Event, Line, Refused, _silence_s
 
 
 class Carrier:
     """Has the packets that come, and keeps those that go."""
+
+    most_sends = 1
+    has_room = True
 
     def __init__(self, *packets: str | bytes) -> None:
         self._packets = list(packets)
@@ -79,8 +83,8 @@ async def test_a_refusal_has_a_code_and_a_sentence(packet: str, code: str, text:
 
 
 def test_an_answer_that_is_no_bridges_is_told_without_a_word_of_ssh() -> None:
-    assert "does not lead to a bridge (404)" in str(_refusal(404, b"nothing here"))
-    assert "ERR_NGROK_3200" in str(_refusal(404, b"<!DOCTYPE html> ERR_NGROK_3200"))
+    assert "does not lead to a bridge (404)" in str(not_opened(404, b"nothing here"))
+    assert "ERR_NGROK_3200" in str(not_opened(404, b"<!DOCTYPE html> ERR_NGROK_3200"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from ttybridge.model import ExitStatus, WindowSize
 ACK_AFTER_S = 0.04
 """How long written output may wait to be acknowledged when no more comes, in seconds."""
 
+ACK_POLLED_AFTER_S = 0.3
+"""The same by polling, where it is a request of its own unless it goes with keys."""
+
 LARGEST_MAX_INPUT = 16 * 1024
 """Bytes of one message at most, whatever the bridge allows: see `MAX_UNDER_WAY`."""
 
@@ -132,7 +135,7 @@ class Session:
         """Send what was typed; during a cut it is kept."""
         if self.may_type:
             self._input.push(data)
-            self._flush()
+            self._flush(with_ack=self._line is not None and self._line.is_polling)
 
     def resize(self, size: WindowSize) -> None:
         """Tell the bridge the terminal's size."""
@@ -251,7 +254,9 @@ class Session:
 
     def _acknowledge_soon(self) -> None:
         if self._timer is None and self._position.ack_waits:
-            self._timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._acknowledge)
+            is_polling = self._line is not None and self._line.is_polling
+            delay = ACK_POLLED_AFTER_S if is_polling else ACK_AFTER_S
+            self._timer = asyncio.get_running_loop().call_later(delay, self._acknowledge)
 
     def _acknowledge(self) -> None:
         self._timer = None
@@ -276,12 +281,12 @@ class Session:
             self._input.clear()
         self.on_news(News(notes.role_words(self.role, str(by or "")), is_urgent=True))
 
-    def _flush(self) -> None:
-        """Send what may be sent now."""
+    def _flush(self, *, with_ack: bool = False) -> None:
+        """Send what may be sent now, and before it what may be acknowledged."""
         line = self._line
         if line is None or not self.is_live:
             return
-        if self._position.ack_is_due:
+        if self._position.ack_is_due or (with_ack and self._position.ack_waits):
             line.send("ack", self._position.take_ack())
         if self._size != self._sent_size:
             self._sent_size = self._size

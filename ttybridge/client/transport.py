@@ -7,23 +7,21 @@ and it cannot leave a connection without a goodbye, which would give the place u
 """
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import json
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ttybridge.client.address import Address
-from ttybridge.client.http import Unauthorized, asking, looks_like_page, refusal
+from ttybridge.client.http import Unauthorized, asking
+from ttybridge.client.polling import Polling
 from ttybridge.errors import TtyBridgeError
 from ttybridge.logs import one_line
 from ttybridge.model import Secret
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse
+    from aiohttp import ClientSession, ClientWebSocketResponse
 
 OPEN_S = 10.0
 """Time to open a WebSocket, in seconds; then polling is tried."""
@@ -31,13 +29,6 @@ OPEN_S = 10.0
 GOODBYE_S = 1.0
 """Longest time that saying goodbye takes, in seconds."""
 
-MAX_ANSWER = 16 * 1024 * 1024
-"""Bytes of one polling answer that are taken: the bridge's window is 512 KiB."""
-
-_NUMBER_HEADER = "X-TTYBridge-Poll"
-"""Where answers to GETs carry their number, from 1 (docs/protocol.md)."""
-
-_SEPARATOR = "\x1e"
 _OPEN, _CLOSE, _PING, _PONG, _MESSAGE = "0", "1", "2", "3", "4"
 """Types of Engine.IO packets, version 4."""
 
@@ -68,7 +59,17 @@ class Event:
 
 
 class _Carrier(Protocol):
-    """How Engine.IO packets travel."""
+    """How Engine.IO packets travel.
+
+    Attributes:
+        most_sends: How many calls of `send` may be under way, while `has_room`.
+        has_room: Whether `send` sends at once.
+    """
+
+    most_sends: int
+
+    @property
+    def has_room(self) -> bool: ...
 
     async def receive(self) -> str | bytes | None:
         """Return the next packet; bytes are binary ones; None when there will be no more."""
@@ -78,6 +79,9 @@ class _Carrier(Protocol):
 
 
 class _Socket:
+    most_sends = 1
+    has_room = True
+
     def __init__(self, socket: "ClientWebSocketResponse", silence_s: float) -> None:
         self._socket = socket
         self.silence_s = silence_s
@@ -103,95 +107,6 @@ class _Socket:
         return True
 
 
-class _Polling:
-    def __init__(self, session: "ClientSession", url: str, proxy: str | None) -> None:
-        self._session, self._url, self._proxy = session, url, proxy
-        self._packets: deque[str | bytes] = deque()
-        self._next = 1
-        self.silence_s = 2 * OPEN_S
-
-    async def open(self, address: Address) -> str:
-        """Return what the first packet says, JSON.
-
-        Raises:
-            TtyBridgeError: Something else than a bridge answers.
-        """
-        async with self._request("GET") as answer:
-            body = await answer.content.read(64 * 1024)
-            if answer.status != 200 or looks_like_page(body):
-                raise _refusal(answer.status, body)
-        if not body.startswith(b"0{"):
-            message = f"{address.base} answers, and not as a bridge does."
-            raise TtyBridgeError(message, hint="Compare it with the link that it printed.")
-        return body.decode("utf-8", "replace").partition(_SEPARATOR)[0][1:]
-
-    def begin(self, sid: str, silence_s: float) -> None:
-        self._url += f"&sid={sid}"
-        self.silence_s = silence_s
-
-    async def receive(self) -> str | bytes | None:
-        while not self._packets:
-            body = await self._exchange("GET")
-            if body is None:
-                return None
-            for part in body.split(_SEPARATOR):
-                try:
-                    is_binary = part.startswith("b")
-                    self._packets.append(base64.b64decode(part[1:]) if is_binary else part)
-                except binascii.Error:
-                    return None
-        return self._packets.popleft()
-
-    async def send(self, packets: Sequence[str]) -> bool:
-        return await self._exchange("POST", _SEPARATOR.join(packets)) is not None
-
-    async def _exchange(self, method: str, body: str | None = None) -> str | None:
-        from aiohttp import ClientError
-
-        try:
-            async with self._request(method, body) as answer:
-                number = answer.headers.get(_NUMBER_HEADER)
-                if answer.status != 200 or (number is not None and not self._is_next(number)):
-                    return None
-                data = bytearray()
-                async for chunk in answer.content.iter_any():
-                    data += chunk
-                    if len(data) > MAX_ANSWER:
-                        return None
-                return data.decode()
-        except (TimeoutError, OSError, ClientError, ValueError):
-            return None
-
-    def _is_next(self, number: str) -> bool:
-        """Tell whether no answer is missing: a GET whose connection ends is asked again by itself.
-
-        Args:
-            number: Of the answer that has come; 0 has no place in the order.
-        """
-        if number == "0":
-            return True
-        self._next += 1
-        return number == str(self._next - 1)
-
-    @contextlib.asynccontextmanager
-    async def _request(
-        self, method: str, body: str | None = None
-    ) -> AsyncIterator["ClientResponse"]:
-        from aiohttp import ClientTimeout
-
-        async with self._session.request(
-            method,
-            self._url,
-            data=None if body is None else body.encode(),
-            headers={} if body is None else {"Content-Type": "text/plain;charset=UTF-8"},
-            proxy=self._proxy,
-            allow_redirects=False,
-            timeout=ClientTimeout(total=self.silence_s),
-            middlewares=(),
-        ) as answer:
-            yield answer
-
-
 class Line:
     """A connection that the bridge has taken.
 
@@ -204,6 +119,7 @@ class Line:
         self.is_polling = is_polling
         self._carrier = carrier
         self._outgoing: list[str] = []
+        self._sends = 0
         self._news = asyncio.Event()
         self._flushed = asyncio.Event()
 
@@ -235,14 +151,27 @@ class Line:
 
     async def send_all(self) -> None:
         """Send what is queued until that fails; to be run beside `next`."""
+        senders = [asyncio.create_task(self._send_on()) for _ in range(self._carrier.most_sends)]
+        try:
+            await asyncio.wait(senders, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for sender in senders:
+                sender.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
+
+    async def _send_on(self) -> None:
+        """Send what is queued, whatever the others do that run this, until that fails."""
         while True:
-            self._news.clear()
-            if not self._outgoing:
-                self._flushed.set()
+            while not (self._outgoing and self._carrier.has_room):
+                if not self._outgoing and not self._sends:
+                    self._flushed.set()
+                self._news.clear()
                 await self._news.wait()
             packets, self._outgoing = self._outgoing, []
-            if packets and not await self._carrier.send(packets):
+            self._sends += 1
+            if not await self._carrier.send(packets):
                 return
+            self._sends -= 1
 
     async def leave(self) -> None:
         """Say goodbye: the bridge gives the place up at once. `send_all` has to be running."""
@@ -285,11 +214,17 @@ async def connected(
     Raises:
         TtyBridgeError: The bridge cannot be reached, or does not accept the credential.
     """
-    async with asking(address, token) as (session, proxy):
-        carrier = None if polling else await _open_socket(session, address, proxy)
-        is_polling = carrier is None
-        if carrier is None:
-            carrier = await _open_polling(session, address, proxy)
+    async with (
+        asking(address, token) as (session, proxy),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        socket = None if polling else await _open_socket(session, address, proxy)
+        is_polling = socket is None
+        carrier: _Carrier
+        if socket is not None:
+            carrier = socket
+        else:
+            carrier = await stack.enter_async_context(_polling(session, address, proxy))
         line = Line(carrier, is_polling=is_polling)
         text = json.dumps(hello, separators=(",", ":"), ensure_ascii=False)
         line._queue(_MESSAGE + _CONNECT + text)
@@ -298,7 +233,7 @@ async def connected(
 
 async def _open_socket(
     session: "ClientSession", address: Address, proxy: str | None
-) -> "_Socket | _Polling | None":
+) -> _Socket | None:
     """Return a WebSocket; None when something on the way does not let it through.
 
     Raises:
@@ -325,26 +260,23 @@ async def _open_socket(
     return carrier
 
 
-async def _open_polling(session: "ClientSession", address: Address, proxy: str | None) -> _Polling:
-    """Return a connection that travels by polling.
+@contextlib.asynccontextmanager
+async def _polling(
+    session: "ClientSession", address: Address, proxy: str | None
+) -> AsyncIterator[Polling]:
+    """Give a connection that travels by polling.
 
     Raises:
         TtyBridgeError: Something else than a bridge answers.
     """
-    carrier = _Polling(session, f"{address.base}/tty/?EIO=4&transport=polling", proxy)
-    opened = _parsed(await carrier.open(address))
+    carrier = Polling(session, address, proxy)
+    opened = _parsed(await carrier.open())
     sid = opened.get("sid") if isinstance(opened, dict) else None
     carrier.begin(sid if isinstance(sid, str) else "", _silence_s(opened))
-    return carrier
-
-
-def _refusal(status: int, body: bytes) -> TtyBridgeError:
-    """Return the sentence for an answer to the first request that is not a bridge's."""
-    if status in (404, 502) and not looks_like_page(body):
-        message = f"This address does not lead to a bridge ({status})."
-        return TtyBridgeError(message, hint="Is it complete, and the bridge running?")
-    error = refusal(status, body)
-    return Unauthorized(error.message, hint=error.hint) if status == 401 else error
+    try:
+        yield carrier
+    finally:
+        await carrier.close()
 
 
 def _refused(data: object) -> Refused:
