@@ -14,7 +14,9 @@ MAX_WAITING_PARTS = 1024
 
 CONFIRM_EVERY = 4
 """Input messages of which only the last is confirmed: well below what a client may have under way
-(docs/protocol.md), so that typing never waits and costs one message more in four keys."""
+(docs/protocol.md), so that typing never waits and costs one message more in four keys. The first
+of a connection is confirmed as well: by its time, the page knows how far away the pty is before it
+shows a guess."""
 
 MAX_UNCONFIRMED = 64
 """Confirmations that may be due at a time; a client that does not wait for them gets fewer."""
@@ -44,7 +46,7 @@ class Typing:
         self._unconfirmed: list[tuple[int, int]] = []  # an empty deque takes 600 bytes
         self._waiting: list[tuple[int, int]] = []
         self._waiting_bytes = 0
-        self._last_confirmed = seq
+        self._last_confirmed = seq - CONFIRM_EVERY
         terminal.written_listeners.add(self._on_written)
 
     def close(self) -> None:
