@@ -10,10 +10,17 @@ export class LocalEcho {
   readonly #overlay: Overlay;
   readonly #screen;
   #timer: number | undefined;
+  #isShown = false;
 
   constructor(terminal: Terminal) {
     this.#overlay = new Overlay(terminal);
     this.#screen = screenOf(terminal);
+  }
+
+  /** Shows what is guessed, or only goes on guessing. */
+  setShown(isShown: boolean): void {
+    this.#isShown = isShown;
+    this.#show();
   }
 
   /** Takes a round trip in milliseconds. */
@@ -46,7 +53,7 @@ export class LocalEcho {
   }
 
   #show(): void {
-    this.#overlay.show(this.#predictor.shown(this.#screen));
+    this.#overlay.show(this.#isShown ? this.#predictor.shown(this.#screen) : undefined);
     clearTimeout(this.#timer);
     const { deadline } = this.#predictor;
     if (deadline !== undefined) this.#timer = window.setTimeout(() => this.#tick(), Math.max(1, deadline - performance.now() + 1));

@@ -150,6 +150,7 @@ const session: Session = new Session(page, view.ownSize, settings, {
 /** What the first screen can do without. */
 function loadTheRest(): void {
   void view.chooseRenderer();
+  prediction.load();
   void company.load();
   keepForNextTime();
 }

@@ -50,6 +50,8 @@ const PATIENCE_SHOWN_MS = 200;
 const PATIENCE_HIDDEN_MS = 500;
 /** The same when nothing at all has come: the line is held up rather than the guess wrong. */
 const PATIENCE_SILENT_MS = 1500;
+/** How long an answer may take while nobody knows how long the way is, in milliseconds. */
+const PATIENCE_UNKNOWN_MS = 3000;
 
 /** Kinds of keys that leave a line a line, even where their effect is not known. */
 const EDITING: ReadonlySet<Key["kind"]> = new Set(["edit", "backspace", "left", "right"]);
@@ -229,13 +231,11 @@ export class Predictor {
     if (!start) return this.#restart(now, screen);
     const confirmed = this.#confirmed(start, now, screen);
     if (confirmed > 0) return this.#confirm(confirmed, now, screen);
-    if (this.#isByPromptNow(now, screen)) return this.#restart(now, screen);
+    if (this.#isStale(head, start, screen, now)) return this.#restart(now, screen);
     const isLate = now >= this.#lateAt(head);
     if ((isLate || !isWhole(start, screen) || screen.cursorRow !== start.row) && this.#skipAnswered()) return true;
     if (this.#isOther(head, start, now, screen) || isLate) return this.#miss(head, now, screen);
-    // The cursor alone may be away for a moment: programs draw elsewhere, and output is cut anywhere.
-    const isAway = !this.#isTrusted && screen.cursorRow !== start.row && this.#mayBeAnswered(head, now);
-    if (isAway || !isWhole(start, screen) || this.#isDisturbed(start, screen)) return this.#restart(now, screen, true);
+    if (this.#isAway(head, start, screen, now) || !isWhole(start, screen) || this.#isDisturbed(start, screen)) return this.#restart(now, screen, true);
     return false;
   }
 
@@ -286,13 +286,25 @@ export class Predictor {
     if (before.col === before.home && isOpen(before)) this.#prompts.learn(before, screen.isBracketed);
   }
 
-  /** Tells whether a known prompt has come, though the keys were taken to be typed elsewhere. */
-  #isByPromptNow(now: number, screen: Screen): boolean {
-    if (this.#isTrusted || !this.#isAfterEnter) return false;
-    const line = lineAt(screen);
-    const isHere = this.#line?.row === line.row && this.#line.col === line.col;
-    if (isHere || this.#pending.some((entry) => this.#mayBeAnswered(entry, now))) return false;
-    return this.#prompts.knows(line, screen.isBracketed);
+  /** Tells whether the cursor has moved before there can be an answer: by the program, or by keys not told of. */
+  #isStale(head: Pending, start: Line, screen: Screen, now: number): boolean {
+    if (this.#isTrusted || this.#roundTrip.mean === undefined || this.#mayBeAnswered(head, now)) return false;
+    const isHere = start.row === screen.cursorRow && start.col === screen.cursorCol;
+    return !isHere && !this.#isGuessed(screen);
+  }
+
+  /** Tells whether the answer to the first key has gone past where it was expected. */
+  #isAway(head: Pending, start: Line, screen: Screen, now: number): boolean {
+    // The cursor alone may be away for a moment: programs draw elsewhere, and output is cut anywhere.
+    if (this.#isTrusted || !this.#mayBeAnswered(head, now)) return false;
+    if (screen.cursorRow !== start.row) return true;
+    return head.line !== undefined && screen.cursorCol > head.line.col && !this.#isGuessed(screen);
+  }
+
+  /** Tells whether the screen looks as it will after one of the keys in the row. */
+  #isGuessed(screen: Screen): boolean {
+    const { cursorRow: row, cursorCol: col } = screen;
+    return this.#pending.some(({ line }) => line?.row === row && line.col === col && isSame(line, screen, col));
   }
 
   /** Takes the keys off the row that come before one of unknown effect that has its answer. */
@@ -358,11 +370,13 @@ export class Predictor {
   }
 
   #mayBeAnswered(entry: Pending, now: number): boolean {
-    return entry.deliveredAt !== undefined || now - entry.sentAt >= this.#roundTrip.least;
+    if (entry.deliveredAt !== undefined) return true;
+    return this.#roundTrip.mean !== undefined && now - entry.sentAt >= this.#roundTrip.least;
   }
 
   /** When a key counts as not answered. */
   #lateAt({ sentAt, deliveredAt }: Pending): number {
+    if (deliveredAt === undefined && this.#roundTrip.mean === undefined) return sentAt + PATIENCE_UNKNOWN_MS;
     const due = deliveredAt ?? sentAt + this.#roundTrip.most;
     const isHeard = deliveredAt !== undefined || this.#lastHeard >= due;
     if (!isHeard) return due + PATIENCE_SILENT_MS;

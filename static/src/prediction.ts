@@ -1,4 +1,9 @@
-/** Switches predictions on and off, by choice, round trip, role and connection; loads them when they are wanted first. */
+/**
+ * Switches predictions on and off, by choice, round trip, role and connection; loads them.
+ *
+ * Guesses are made from the first key on, wherever they may be wanted, and shown where they are: so that it is known by
+ * then what is echoed, and no key is under way that nobody has told of. mosh does so, too.
+ */
 
 import type { Terminal } from "@xterm/xterm";
 import type { LocalEcho } from "./localecho.ts";
@@ -9,6 +14,7 @@ export class Prediction {
   #echo: LocalEcho | undefined;
   #isLoading = false;
   #mayType = false;
+  #isGuessing = false;
   #isOn = false;
   #lastMs: number | undefined;
   #serverMs: number | undefined;
@@ -51,18 +57,18 @@ export class Prediction {
 
   /** Takes text that has gone to the pty, and its end as a position in the input. */
   typed(text: string, isBinary: boolean, end: number): void {
-    if (this.#isOn) this.#echo?.typed(text, isBinary, end);
+    if (this.#isGuessing) this.#echo?.typed(text, isBinary, end);
   }
 
   /** The pty has the input up to `end`. */
   delivered(end: number): void {
     // Behind the output that is here already: what comes after the message may be the answer, and not before.
-    if (this.#isOn) this.terminal.write("", () => this.#echo?.delivered(end));
+    if (this.#isGuessing && this.#echo) this.terminal.write("", () => this.#echo?.delivered(end));
   }
 
   /** The terminal has worked through some output. */
   parsed(): void {
-    if (this.#isOn) this.#echo?.parsed();
+    if (this.#isGuessing) this.#echo?.parsed();
   }
 
   /** The screen becomes another one. */
@@ -70,15 +76,19 @@ export class Prediction {
     this.#echo?.drop();
   }
 
+  /** Gets the program for it, unless nobody wants it; where it cannot be had now, the next call tries again. */
+  load(): void {
+    if (!this.#echo && !this.#isLoading && this.#switch.choice !== "off" && this.#mayType) void this.#load();
+  }
+
   #decide(): void {
-    const isWanted = this.#switch.isOn && this.#mayType;
-    if (isWanted && !this.#echo) {
-      if (!this.#isLoading) void this.#load();
-      return;
-    }
+    const isGuessing = this.#switch.choice !== "off" && this.#mayType;
+    if (isGuessing !== this.#isGuessing) this.drop();
+    this.#isGuessing = isGuessing;
+    if (isGuessing && this.#switch.isOn) this.load();
     // Which output answers a key can be told when the round trip is known.
-    const isOn = isWanted && this.#lastMs !== undefined;
-    if (isOn !== this.#isOn) this.drop();
+    const isOn = isGuessing && this.#switch.isOn && this.#echo !== undefined && this.#lastMs !== undefined;
+    if (isOn !== this.#isOn) this.#echo?.setShown(isOn);
     this.#isOn = isOn;
     this.box.dataset["prediction"] = isOn ? "on" : "off";
   }

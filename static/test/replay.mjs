@@ -6,7 +6,7 @@ import xterm from "@xterm/headless";
 import { Predictor } from "../src/predict.ts";
 import { screenOf } from "../src/predictscreen.ts";
 
-/** The server says of every fourth message only that the pty has it (ttybridge/sessions/typing.py). */
+/** The server says of the first message, and then of every fourth, that the pty has it (ttybridge/sessions/typing.py). */
 const CONFIRM_EVERY = 4;
 
 /** After this time without anything, in milliseconds, everything has its answer. */
@@ -29,7 +29,7 @@ export function timeline({ events }, roundTrip) {
     if (key === undefined) continue;
     typed += key.length;
     happens.push({ at: now, key, as, end: typed });
-    const isConfirmed = happens.filter((event) => event.key !== undefined).length % CONFIRM_EVERY === 0;
+    const isConfirmed = happens.filter((event) => event.key !== undefined).length % CONFIRM_EVERY === 1;
     if (isConfirmed) happens.push({ at: now + roundTrip, delivered: typed });
   }
   // The sort keeps the order of what is simultaneous: the confirmation goes before the echo.
@@ -42,13 +42,13 @@ const BETWEEN_MS = 5;
 /**
  * Replays; `watch(moment)` sees each moment: what happened, what is shown over the screen, the screen itself.
  *
- * Between two events, the clock stops whenever the predictor wants to be called.
+ * Between two events, the clock stops whenever the predictor wants to be called. It is told of nothing that happens
+ * before the time `from`, as where it is loaded in the midst of typing, and forgets everything at the time `dropAt`.
  */
-export function replay(session, roundTrip, watch) {
+export function replay(session, roundTrip, watch, { from = 0, dropAt = Infinity } = {}) {
   const terminal = new xterm.Terminal({ cols: session.cols, rows: session.rows, allowProposedApi: true });
   const screen = screenOf(terminal);
   const predictor = new Predictor();
-  predictor.measured(roundTrip);
   let now = 0;
   const pass = (until) => {
     for (;;) {
@@ -61,11 +61,21 @@ export function replay(session, roundTrip, watch) {
     now = Math.max(now, until);
   };
   const events = timeline(session, roundTrip);
+  const firstTold = events.find(({ at }) => at >= from);
+  const firstForgotten = events.find(({ at }) => at >= dropAt);
+  // The page takes the time of what is confirmed, whoever listens.
+  const isMeasured = events.some(({ at, delivered }) => at < from && delivered !== undefined);
   for (const event of events) {
     pass(event.at);
-    if (event.key !== undefined) predictor.typed(event.key, false, event.end, now, screen);
-    else if (event.delivered !== undefined) predictor.delivered(event.delivered, now, screen);
-    else {
+    if (event === firstTold && isMeasured) predictor.measured(roundTrip);
+    if (event === firstForgotten) predictor.drop();
+    if (event.at < from) {
+      if (event.out !== undefined) terminal._core.writeSync(event.out);
+    } else if (event.key !== undefined) predictor.typed(event.key, false, event.end, now, screen);
+    else if (event.delivered !== undefined) {
+      predictor.measured(roundTrip); // as static/src/main.ts
+      predictor.delivered(event.delivered, now, screen);
+    } else {
       terminal._core.writeSync(event.out); // as tests/node/screens.mjs: a callback would cost a timer each
       predictor.parsed(now, screen);
     }
@@ -86,11 +96,12 @@ export function rowOf(terminal, y, shown) {
 
 /**
  * Replays and measures: `visible` are the times, in milliseconds, after which the keys that were typed at `what` were
- * seen; `lies` what was shown and never came; `secrets` the keys to a program that does not echo at which a guess was
- * shown; `left` what is shown at the end; `longest` how long, in milliseconds after the last key, something was shown.
+ * seen, `keys` the same with the times `at` which they were typed; `lies` what was shown and never came; `secrets` the
+ * keys to a program that does not echo at which a guess was shown; `left` what is shown at the end; `longest` how long,
+ * in milliseconds after the last key, something was shown.
  */
-export function measure(session, roundTrip, what = "prompt") {
-  const visible = [];
+export function measure(session, roundTrip, what = "prompt", when = {}) {
+  const keys = [];
   const waiting = [];
   const lies = [];
   const secrets = [];
@@ -104,7 +115,7 @@ export function measure(session, roundTrip, what = "prompt") {
     const buffer = terminal.buffer.active;
     if (key !== undefined && as === "hidden" && shown?.cells.some(({ isMarked }) => isMarked)) secrets.push({ at, key });
     // What of the last line was not seen by now never was, in the form in which it was typed.
-    if (as === what && isNewLine) visible.push(...waiting.splice(0).map(() => Infinity));
+    if (as === what && isNewLine) keys.push(...waiting.splice(0).map((one) => ({ ...one, after: Infinity })));
     if (key !== undefined) lastKeyAt = at;
     if (shown?.cells.length > 0) longest = Math.max(longest, at - lastKeyAt);
     if (key !== undefined) isNewLine = key === "\r";
@@ -115,7 +126,7 @@ export function measure(session, roundTrip, what = "prompt") {
     const pending = waiting.map((one) => one.key).join("");
     for (let count = waiting.length; count > 0; count -= 1) {
       if (!text.endsWith(pending.slice(0, count))) continue;
-      for (const one of waiting.splice(0, count)) visible.push(at - one.at);
+      keys.push(...waiting.splice(0, count).map((one) => ({ ...one, after: at - one.at })));
       break;
     }
     // What was shown is to come true within the time that an answer takes.
@@ -135,9 +146,9 @@ export function measure(session, roundTrip, what = "prompt") {
       if (isMarked && !glimpses.has(place)) glimpses.set(place, { at, char, row: shown.row, col });
     }
     if (moment.isEnd) left = shown;
-  });
-  visible.push(...waiting.map(() => Infinity));
-  return { visible, lies, secrets, left, longest };
+  }, when);
+  keys.push(...waiting.map((one) => ({ ...one, after: Infinity })));
+  return { keys, visible: keys.map(({ after }) => after), lies, secrets, left, longest };
 }
 
 /** Returns the share of times that are at most `limit`. */

@@ -114,7 +114,7 @@ def test_the_first_screen_takes_one_round_of_requests(
     address = sign_in(tab, bridge, line)
     sockets = Sockets(tab.page)
     # Neither is waited for: not what the first screen can do without, nor the widths of characters.
-    later = hold(tab.page, r"/(company|addon-webgl|addon-unicode-graphemes)-")
+    later = hold(tab.page, r"/(company|localecho|addon-webgl|addon-unicode-graphemes)-")
     before = len(line.passages)
     tab.page.goto(address)
     tab.wait_for(r"^\$ ?$")
@@ -127,7 +127,7 @@ def test_the_first_screen_takes_one_round_of_requests(
     assert [text for text in sockets.sent_before_output if not text.startswith('42["pong"')] == []
     assert len(sockets.opened) == 1
     # Asking for the state lets the browser tell what was asked for meanwhile.
-    wait_until(lambda: tab.state() and len(later) >= 3, "the rest is asked for once it is there")
+    wait_until(lambda: tab.state() and len(later) >= 4, "the rest is asked for once it is there")
     for route in later:
         route.continue_()
 
