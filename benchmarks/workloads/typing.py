@@ -18,8 +18,6 @@ TEXT = "echo the quick brown fox jumps over the lazy dog, and back again: 012345
 VISIBLE_MS = 30.0
 """A character that is seen by then feels as if it came at once."""
 
-PREDICTION = "localStorage.setItem('ttybridge.prediction', 'on');"
-
 PROBE = """(text) => {
   const prompt = /^tb[0-9]+>/;
   const keys = [], seen = text.split("").map(() => null);
@@ -51,7 +49,6 @@ def typing(case: Case) -> Numbers:
         fresh(browser) as context,
     ):
         address = f"http://127.0.0.1:{line.address[1]}"
-        context.add_init_script(PREDICTION)
         sign_in(context, running, address)
         page, _, _ = open_page(context, f"{address}{PATHS[case.peer.name]}")
         page.wait_for_timeout(2000 * settings.typing_rtt_s + 500)
