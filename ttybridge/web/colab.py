@@ -24,6 +24,7 @@ from ttybridge.sessions.attachment import Attachment
 from ttybridge.sessions.hub import Hub
 from ttybridge.web.answers import plain
 from ttybridge.web.contract import ColabPeer
+from ttybridge.web.lingering import LingeringWebSocket
 from ttybridge.web.not_joined import reason_of, status_of
 from ttybridge.web.shared_frames import keep_short
 from ttybridge.web.visitor import visitor
@@ -87,7 +88,7 @@ class ColabEntrance:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until either side ends it."""
         principal = self._principal_of(request)
-        socket = web.WebSocketResponse(
+        socket = LingeringWebSocket(
             max_msg_size=self._bounds.message_bytes,
             compress=False,
             heartbeat=HEARTBEAT_S,

@@ -9,7 +9,8 @@ from engineio.async_drivers import aiohttp as driver
 
 from ttybridge.core.meter import Meter
 from ttybridge.errors import ProtocolError
-from ttybridge.web.connection import CLOSE_GRACE_S, Connection
+from ttybridge.web.connection import LAST_OUTPUT_S, Connection
+from ttybridge.web.lingering import LingeringWebSocket
 from ttybridge.web.shared_frames import Line
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has 
             raise web.HTTPBadRequest(text="This connection has a WebSocket already.\n")
         self.environ, self._connection = environ, connection
         self._meter: Meter = environ["ttybridge.meter"]
-        self._sock = web.WebSocketResponse(
-            max_msg_size=connection.message_bytes, compress=False, timeout=CLOSE_GRACE_S
+        self._sock = LingeringWebSocket(
+            max_msg_size=connection.message_bytes, compress=False, timeout=LAST_OUTPUT_S
         )
         self._line = Line(self._sock, request)
         self._hello = "" if "sid" in request.query else request.query.get(HELLO, "")
