@@ -132,8 +132,10 @@ class TmuxTerminals:
         if follows and place.role is Role.VIEWER:
             return await self._share(place.size)
         self._clients.newest = client_id  # before attaching, which ends the one before
-        # Otherwise the client itself says that there is none, and `_reach` makes it.
-        if self._exclusive or (follows and not self._is_anybody_live()):
+        # Otherwise the client itself says that there is none, and `_reach` makes it. In a container
+        # that has stopped it could not say why.
+        is_asked = self._exclusive or ((follows or self._container) and not self._is_anybody_live())
+        if is_asked:
             await self._make_sure_it_exists(place.size)
         if follows:
             place = replace(place, size=await self._audience.know_size())
