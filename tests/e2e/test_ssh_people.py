@@ -61,7 +61,7 @@ def is_dropped(bridge: RunningBridge, tmux: Tmux, terminal: OnPty, text: str) ->
     wait(lambda: cols in [each.cols for each in bridge.control.people().people], "the new size")
     beside = f"beside{cols}"
     tmux("send-keys", "-t", "=0:", "-l", beside)
-    wait(lambda: beside in shown(tmux), "what was typed beside it")
+    wait(lambda: beside in drawn_anew(tmux), "what was typed beside it")
     is_missing = text not in shown(tmux)
     tmux("send-keys", "-t", "=0:", "C-u")
     return is_missing
@@ -70,6 +70,16 @@ def is_dropped(bridge: RunningBridge, tmux: Tmux, terminal: OnPty, text: str) ->
 def shown(tmux: Tmux) -> str:
     """Return the session's screen as one line: what is long is broken anywhere."""
     return tmux.screen().replace("\n", "")
+
+
+def drawn_anew(tmux: Tmux) -> str:
+    """Let the shell draw its line once more, and return what is shown before it may have.
+
+    A line that it was drawing while the size changed may stay in pieces.
+    """
+    screen = shown(tmux)
+    tmux("send-keys", "-t", "=0:", "C-l")
+    return screen
 
 
 def is_running(pid: int) -> bool:

@@ -11,7 +11,7 @@ from tests.conftest import RunningBridge, StartBridge, Tmux, wait_until
 from tests.page.conftest import NewContext, NewTab
 from tests.page.escapes import ANSWERS, COMMAND, CORPUS, END, FENCE, FENCE_ANSWER, TEXTS, b64, osc
 from tests.page.tab import Tab
-from tests.page.watch import Puppet, Watch, steady
+from tests.page.watch import Puppet, Watch, difference, steady
 
 pytestmark = pytest.mark.browser
 
@@ -28,6 +28,10 @@ ALLOWED = (
 
 TMUX_ANSWERS = rb"\x1b\[[48];[0-9]{1,4};[0-9]{1,4}t|\x1b\]52;;[A-Za-z0-9+/=]*(?:\x07|\x1b\\)"
 """tmux says how large its window is, and gives its own buffer, not the browser's clipboard."""
+
+REDRAWN = 32
+"""Most by which a colour differs where Chromium has drawn the same line once more, of 256: up to 16
+were seen at an icon's edges. A mark in the colour of the text differs by far more."""
 
 LARGEST_CELL = """() => {
   const terminal = window.ttybridge.terminal, buffer = terminal.buffer.active;
@@ -222,7 +226,8 @@ def test_floods_of_marks_stay_in_small_cells_and_in_their_rows(
         wait_until(lambda: FENCE_ANSWER in puppet.typed, entry.name)
         assert 1 <= int(tab.page.evaluate(LARGEST_CELL)) <= 31, entry.name
         watch.check(hosts={bridge.host})
-        assert bar.screenshot() == before, f"{entry.name} is drawn over the bar"
+        largest = difference(tab.page, before, bar.screenshot())
+        assert largest <= REDRAWN, f"{entry.name} is drawn over the bar"
 
 
 def test_a_program_copies_after_a_key_and_asks_otherwise(

@@ -1,5 +1,6 @@
 """Watches a page that is shown something hostile: what it sends, opens, asks for and changes."""
 
+import base64
 import json
 import os
 import sys
@@ -47,6 +48,26 @@ def steady(look: Callable[[], T], what: str) -> T:
 
     wait_until(is_steady, what)
     return looks[-1]
+
+
+DIFFERENCE = """async (pictures) => {
+  const pixels = async (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+    const image = await createImageBitmap(new Blob([bytes]));
+    const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, image.width, image.height).data;
+  };
+  const [one, other] = await Promise.all(pictures.map(pixels));
+  if (one.length !== other.length) return 255;
+  return one.reduce((largest, value, at) => Math.max(largest, Math.abs(value - other[at])), 0);
+}"""
+
+
+def difference(page: "Page", *pictures: bytes) -> int:
+    """Return the largest difference between two screenshots, in steps of a colour of 256."""
+    texts = [base64.b64encode(picture).decode() for picture in pictures]
+    return int(page.evaluate(DIFFERENCE, texts))
 
 
 class Watch:
