@@ -43,14 +43,17 @@ def tree(pid: int) -> dict[int, str]:
 
 
 def listener(bridge: RunningBridge) -> int:
-    """Return the listening sshd's process id."""
-    found = []
-    for pid, name in tree(bridge.pid).items():
-        with contextlib.suppress(OSError):  # one for a login that has just ended
-            if name == "sshd" and b"[listener]" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    assert len(found) == 1, found
-    return found[0]
+    """Return the listening sshd's process id; it says that it is that just after it listens."""
+
+    def look() -> list[int]:
+        found = []
+        for pid, name in tree(bridge.pid).items():
+            with contextlib.suppress(OSError):  # one for a login that has just ended
+                if name == "sshd" and b"[listener]" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found if len(found) == 1 else []
+
+    return wait_until(look, "one listening sshd")[0]
 
 
 def is_running(pid: int) -> bool:
