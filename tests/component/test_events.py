@@ -156,7 +156,7 @@ async def test_a_client_that_lost_its_line_before_the_end_went_out_is_told_later
         await tty_entrance.post(sid, '42["in",1,"x\\r"]')
         connection = tty_entrance.engine.connections[sid]
         queue = tty_entrance.engine.sio.eio.sockets[sid].queue
-        while '"exit"' not in str([p.data for p in queue._queue if p is not None]):
+        while '"exit"' not in str([p.data for p in queue._packets if p is not None]):
             if queue.qsize():  # take what stands before it, as a slow line does
                 packet = queue.get_nowait()
                 queue.task_done()

@@ -22,7 +22,8 @@ from ttybridge.errors import ProtocolError
 from ttybridge.model import Role
 from ttybridge.web.connection import Connection
 from ttybridge.web.engine import Engine
-from ttybridge.web.shared_frames import KEPT_FRAMES, Line, PacketQueue, frames_of
+from ttybridge.web.packet_queue import PacketQueue
+from ttybridge.web.shared_frames import KEPT_FRAMES, Line, frames_of
 from ttybridge.web.websocket import TURN_EVENTS
 
 SMALL_BUFFER = 4096

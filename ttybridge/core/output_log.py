@@ -1,7 +1,5 @@
 """The last bytes of a pty's output, addressed by absolute offset."""
 
-from collections import deque
-
 BLOCK_BYTES = 64 * 1024
 """Size of one piece of the log; a chunk for a client is cut at its borders, too."""
 
@@ -14,7 +12,7 @@ class OutputLog:
         self.start = 0
         self.end = 0
         self._base = 0
-        self._blocks: deque[bytearray] = deque()
+        self._blocks: list[bytearray] = []
 
     @property
     def block_room(self) -> int:
@@ -42,7 +40,7 @@ class OutputLog:
         """Forget everything before `offset`."""
         self.start = min(max(offset, self.start), self.end)
         while self._blocks and self._base + len(self._blocks[0]) <= self.start:
-            self._base += len(self._blocks.popleft())
+            self._base += len(self._blocks.pop(0))
 
     def read(self, offset: int, limit: int) -> bytes:
         """Return up to `limit` bytes at `offset`, less where a block ends; empty at the end.

@@ -9,7 +9,6 @@ A client acknowledges soon after it has taken output in (docs/protocol.md); the 
 with that counts as the line's.
 """
 
-from collections import deque
 from typing import NamedTuple
 
 LEAST_BYTES = 4 * 1024
@@ -98,7 +97,7 @@ class Pace:
         self.window = min(START_BYTES, most)
         self.slack_s = slack_s
         self._most = most
-        self._marks: deque[_Mark] = deque(maxlen=MAX_MARKS)
+        self._marks: list[_Mark] = []
         self._acked = 0
         self._acked_at: float | None = None
         self._until = 0
@@ -131,13 +130,15 @@ class Pace:
         idle = self._acked_at is None or not self._marks
         acked_at = now if idle or self._acked_at is None else self._acked_at
         acked = offset - under_way if idle else self._acked
+        if len(self._marks) == MAX_MARKS:
+            del self._marks[0]
         self._marks.append(_Mark(offset, now, acked, acked_at, 2 * under_way >= self.window))
 
     def on_acked(self, offset: int, *, now: float) -> None:
         """Note that the client has taken the output up to `offset` in."""
         newest = None
         while self._marks and self._marks[0].offset <= offset:
-            newest = self._marks.popleft()
+            newest = self._marks.pop(0)
         self._acked, self._acked_at = max(self._acked, offset), now
         if newest is None:
             return

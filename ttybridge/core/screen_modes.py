@@ -6,7 +6,6 @@ cursor style and colour, title. The text comes with the replay itself.
 """
 
 import re
-from collections import deque
 from typing import Self
 
 _SEQUENCE = re.compile(
@@ -184,7 +183,7 @@ class LaterModes:
 
     def __init__(self) -> None:
         self._modes = ScreenModes()
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: list[memoryview] = []
         self.waiting_bytes = 0
 
     def add(self, data: bytes) -> None:
@@ -197,9 +196,11 @@ class LaterModes:
     def look_at_some(self) -> None:
         """Look at one piece of the output that waits; there may be none."""
         if self._waiting:
-            first = self._waiting.popleft()
+            first = self._waiting[0]
             if len(first) > PIECE_BYTES:
-                self._waiting.appendleft(first[PIECE_BYTES:])
+                self._waiting[0] = first[PIECE_BYTES:]
+            else:
+                del self._waiting[0]
             piece = bytes(first[:PIECE_BYTES])
             self.waiting_bytes -= len(piece)
             self._modes.feed(piece)

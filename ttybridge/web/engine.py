@@ -28,8 +28,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import socketio
-from aiohttp import web
-from engineio import packet
+from aiohttp import hdrs, web
+from engineio import exceptions, packet
 from engineio.async_drivers import aiohttp as driver
 from engineio.payload import Payload
 
@@ -38,9 +38,8 @@ from ttybridge.core.access import Principal
 from ttybridge.core.limits import Bounds
 from ttybridge.core.meter import Meter
 from ttybridge.errors import ProtocolError
-from ttybridge.web import heartbeat, polling
+from ttybridge.web import heartbeat, packet_queue, polling
 from ttybridge.web.connection import MAX_POST_PACKETS, Connection
-from ttybridge.web.shared_frames import PacketQueue
 from ttybridge.web.websocket import ATTACHMENTS, GuardedWebSocket
 
 log = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ class Engine:
             "websocket": GuardedWebSocket,
             "translate_request": self._translate,
         }
-        self.sio.eio.create_queue = PacketQueue
+        self.sio.eio.create_queue = packet_queue.PacketQueue
         self.sio.eio._gzip = lambda body: gzip.compress(body, GZIP_LEVEL)
         self.sio.eio.start_background_task = self._start_task
         self.sio.start_background_task = self._start_task
@@ -271,6 +270,7 @@ class Engine:
         )
         socket = self.sio.eio.sockets[sid]
         heartbeat.watch(socket, packet.Packet(packet.PING))
+        _take_packets(socket)
         if request.query.get("transport") != "websocket":
             _gather_echoes(socket)
             _take_turns(socket)
@@ -287,12 +287,22 @@ class Engine:
 
     async def _translate(self, request: web.Request) -> dict[str, Any]:
         """Make the environ of a request, its body read whole and each packet checked."""
-        environ: dict[str, Any] = driver.translate_request(request)
         connection = self.connections.get(request.query.get("sid", ""))
-        environ["ttybridge.connection"] = connection
-        environ["ttybridge.meter"] = self.meter
-        if is_loopback(self._address_of(request)) and is_loopback(request.url.host or ""):
-            environ.pop("HTTP_ACCEPT_ENCODING", None)  # no line is saved, and a tunnel has a name
+        environ: dict[str, Any] = {
+            "aiohttp.request": request,
+            "ttybridge.connection": connection,
+            "ttybridge.meter": self.meter,
+            "REQUEST_METHOD": request.method,
+            "QUERY_STRING": request.query_string,
+        }
+        # What the libraries look at; they keep all that is in here as long as the connection.
+        for name in (hdrs.CONNECTION, hdrs.UPGRADE):
+            if name in request.headers:
+                environ[f"HTTP_{name.upper()}"] = request.headers[name]
+        # On a machine of its own no line is saved; who comes by a tunnel uses a name.
+        is_here = is_loopback(self._address_of(request)) and is_loopback(request.url.host or "")
+        if not is_here and hdrs.ACCEPT_ENCODING in request.headers:
+            environ["HTTP_ACCEPT_ENCODING"] = request.headers[hdrs.ACCEPT_ENCODING]
         if request.method == "POST":
             body = b""
             try:
@@ -326,6 +336,18 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _take_packets(socket: Any) -> None:
+    """Wait for packets without a task and a timer for each; the heartbeat has the time-out."""
+
+    async def poll() -> list[Any]:
+        try:
+            return await packet_queue.take_all(socket.queue)
+        except asyncio.CancelledError as error:
+            raise exceptions.QueueEmpty from error  # as the library's, which ends it then
+
+    socket.poll = poll
 
 
 def _gather_echoes(socket: Any) -> None:

@@ -19,19 +19,25 @@ def watch(socket: Any, ping: object) -> None:
         socket: The library's connection, before its first heartbeat.
         ping: The packet to send.
     """
-    server = socket.server
+    server, loop = socket.server, asyncio.get_running_loop()
     sent = 0
+
+    def schedule() -> None:
+        if socket.last_ping:  # else the last heartbeat is still to come
+            socket.last_ping = None
+            loop.call_later(server.ping_interval, begin)  # a task, only when there is work
+
+    def begin() -> None:
+        if not (socket.closing or socket.closed):
+            server.start_background_task(send_ping)
 
     async def send_ping() -> None:
         nonlocal sent
-        await asyncio.sleep(server.ping_interval)
-        if socket.closing or socket.closed:
-            return
         sent += 1
         mine, socket.last_ping = sent, PENDING
         await socket.send(ping)
         await asyncio.sleep(server.ping_timeout)
-        # The answer has set `last_ping` to None, and begun another of these tasks.
+        # The answer has set `last_ping` to None, and begun the next of these.
         is_missing = sent == mine and socket.last_ping is not None
         if is_missing and not (socket.closing or socket.closed):
             await socket.close(wait=False, abort=False, reason=server.reason.PING_TIMEOUT)
@@ -39,5 +45,5 @@ def watch(socket: Any, ping: object) -> None:
     async def is_alive() -> bool:
         return True
 
-    socket._send_ping = send_ping
+    socket.schedule_ping = schedule
     socket.check_ping_timeout = is_alive

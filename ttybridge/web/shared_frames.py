@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from typing import Any
 
 from aiohttp import web
 
@@ -39,27 +38,6 @@ def keep_short(transport: asyncio.Transport) -> None:
     if line is not None and line.family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError, AttributeError):
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
-
-
-class PacketQueue(asyncio.Queue[Any]):
-    """The queue of an Engine.IO connection, which can tell whether anything has not left it."""
-
-    unfinished = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the writer's task has everything that was ever put in."""
-        return not self.unfinished
-
-    def put_nowait(self, item: Any) -> None:
-        """Add a packet."""
-        super().put_nowait(item)
-        self.unfinished += 1
-
-    def task_done(self) -> None:
-        """Note that the writer's task has taken a packet."""
-        super().task_done()
-        self.unfinished -= 1
 
 
 class Line:

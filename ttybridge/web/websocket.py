@@ -51,6 +51,7 @@ class GuardedWebSocket(driver.WebSocket):  # type: ignore[misc]  # engineio has 
         connection.begin_websocket(self._line, upgrades="sid" in request.query)
         try:
             await self._sock.prepare(request)
+            self._sock.headers.clear()  # they are sent, and would stay as long as the client
             await self.handler(self)
             await self._sock.close()  # here, so that the next one comes after this one
         finally:
