@@ -436,9 +436,10 @@ class TestLine:
         cursor = pausing(stream, 512 * 1024)
         stream.append(b"a")
         drain(stream, cursor)
+        cursor.window = 4 * START_BYTES
         stream.should_pause(0)
-        assert stream.room == cursor.high == START_BYTES // 2
-        stream.append(b"x" * (START_BYTES + 1000))
+        assert stream.room == cursor.high == START_BYTES
+        stream.append(b"x" * (4 * START_BYTES + 1000))
         drain(stream, cursor)
         assert not stream.should_pause(0)
         assert stream.room == max(LEAST_ROOM_BYTES, cursor.high - 1001)
