@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -44,13 +45,17 @@ class Server:
         self._env = clean_environment(self._folder, {"PYTHONPATH": str(ROOT)})
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            size = ("-x", str(self.cols), "-y", str(self.rows))
-            self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "0", *size, "cat")
-            self.tmux("set", "-g", "window-size", "manual")
+            self.begin_session()
             self.start()
         except BaseException:
             self.close()
             raise
+
+    def begin_session(self) -> None:
+        """Begin what the viewers will see."""
+        size = ("-x", str(self.cols), "-y", str(self.rows))
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-s", "0", *size, "cat")
+        self.tmux("set", "-g", "window-size", "manual")
 
     def start(self) -> None:
         """Start the server, and wait until it listens."""
@@ -117,8 +122,8 @@ class Ttybridge(Server):
 
     def start(self) -> None:
         """Start the bridge and make the link."""
-        argv = [sys.executable, "-m", "ttybridge", "-q", "--port", "0", "--socket-path"]
-        argv += [str(self.tmux_socket), "--max-viewers", "1000", "--max-clients", "1000"]
+        argv = [sys.executable, "-m", "ttybridge", "-q", "--port", "0"]
+        argv += ["--max-viewers", "1000", "--max-clients", "1000", *self.session()]
         self._process = subprocess.Popen(
             argv,
             env=self._env,
@@ -136,6 +141,10 @@ class Ttybridge(Server):
         self.control = next(control for control, each in find(folders) if each.pid == pid)
         self._link = self.control.share("viewer")
 
+    def session(self) -> list[str]:
+        """Return the arguments that say what is shown."""
+        return ["--socket-path", str(self.tmux_socket)]
+
     def headers(self) -> dict[str, str]:
         """Open the link, as a program does, for a session of the viewer's own."""
         request = urllib.request.Request(
@@ -146,6 +155,33 @@ class Ttybridge(Server):
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=START_S) as answer:
             return {"Authorization": f"Bearer {json.load(answer)['token']}"}
+
+
+class DirectTtybridge(Ttybridge):
+    """The same with a program on one pty for all, without tmux."""
+
+    def begin_session(self) -> None:
+        """Make the pipe by which the program is told what to run."""
+        self._pipe = self._folder / "pipe"
+        os.mkfifo(self._pipe)
+
+    def session(self) -> list[str]:
+        """Return a program that waits for a command, and stays when that has ended."""
+        pipe = shlex.quote(str(self._pipe))
+        script = f'stty -echo; echo ready; read -r command <{pipe}; eval "$command"; exec cat'
+        return ["--", "sh", "-c", script]
+
+    def play(self, *command: str) -> int:
+        """Run a command on the pty; returns the shell's process."""
+        assert self._process is not None
+        shells = children_of(self._process.pid)
+        self._pipe.write_text(f"{shlex.join(command)}\n")
+        return shells[0]
+
+    def costs(self) -> dict[str, Cost]:
+        """Return what the server has cost; there is nothing else."""
+        assert self._process is not None
+        return {"server": cost_of([self._process.pid]), "clients": cost_of([]), "tmux": cost_of([])}
 
 
 class Ttyd(Server):

@@ -89,7 +89,7 @@ class Workload:
     peers: tuple[str, ...] = ()
     """Names of those that can take part; empty is all."""
     without: tuple[str, ...] = ()
-    """Names of those that cannot."""
+    """Names of those that cannot, or a name and a mode in which it cannot."""
     missing: Callable[[], str] = lambda: ""
     """Says in a sentence what is not here that it needs; "" when all is."""
     most_rounds: int = 1000
@@ -98,4 +98,5 @@ class Workload:
     def includes(self, peer: Peer, mode: str) -> bool:
         """Tell whether a peer takes part."""
         is_wanted = not self.peers or peer.name in self.peers
-        return is_wanted and mode in peer.modes and peer.name not in self.without
+        is_able = not {peer.name, f"{peer.name} {mode}"} & {*self.without}
+        return is_wanted and mode in peer.modes and is_able

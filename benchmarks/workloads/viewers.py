@@ -3,7 +3,7 @@
 from benchmarks.audience import fan_out
 from benchmarks.goals import Goal
 from benchmarks.peers.ttyd import Ttyd as TtydPeer
-from benchmarks.servers import Server, Ttybridge, Ttyd
+from benchmarks.servers import DirectTtybridge, Server, Ttybridge, Ttyd
 from benchmarks.workload import Case, Column, Numbers, Workload
 
 RATE = 1e6
@@ -13,7 +13,7 @@ RATE = 1e6
 def viewers(case: Case) -> Numbers:
     """Have many watch."""
     settings = case.settings
-    with server(case.peer.name) as running:
+    with server(case.peer.name, case.mode) as running:
         run = fan_out(running, viewers=settings.viewers, rate=RATE, seconds=settings.viewers_s)
     return {
         "cpu_s": run.cpu_s,
@@ -23,10 +23,10 @@ def viewers(case: Case) -> Numbers:
     }
 
 
-def server(name: str) -> Server:
+def server(name: str, mode: str) -> Server:
     """Start the server of a peer for an audience; raises OSError where it is not here."""
     if name == "ttybridge":
-        return Ttybridge()
+        return DirectTtybridge() if mode == "direct" else Ttybridge()
     binary = TtydPeer().binary()
     if binary is None:
         raise OSError("there is no ttyd")
@@ -43,14 +43,15 @@ VIEWERS = Workload(
         Column("lag_p99_ms", "lag of the last p99, ms", ".0f"),
     ),
     viewers,
-    goals={
-        "tmux": (
+    goals=dict.fromkeys(
+        ("direct", "tmux"),
+        (
             Goal("cpu_s", 2.5, unit="s"),
             Goal("mb", 80, unit="MB"),
             Goal("marks", 99.995, is_floor=True, unit="%"),
             Goal("lag_p99_ms", 20, unit="ms"),
         ),
-    },
-    modes=("tmux",),
+    ),
     peers=("ttybridge", "ttyd"),
+    without=("ttyd direct",),  # it has a program of its own for each viewer
 )

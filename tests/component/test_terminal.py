@@ -1,13 +1,15 @@
 """A pty with its stream: what happens to it while a client's line takes no more."""
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from ttybridge.core.pace import TYPING_SLACK_S, WATCHING_SLACK_S
 from ttybridge.core.screen_modes import PIECE_BYTES
-from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor, Stream
+from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor, Policy, Stream
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
 from ttybridge.sessions.pty import Launch
 from ttybridge.sessions.terminal import (
@@ -229,6 +231,78 @@ async def test_what_is_read_of_a_shared_pty_at_once_follows_the_slowest_client()
         terminal.stream.ack(cursor, cursor.sent)
     terminal.update_flow()
     assert not pty.is_paused
+
+
+async def test_who_only_watches_is_no_work_for_the_flow_of_a_pty_that_is_read() -> None:
+    terminal, pty = make(shared=True)
+    editor, viewer = subscribe(terminal), subscribe(terminal)
+    terminal.assign(viewer, Role.VIEWER)
+    looked: list[float] = []
+    should_pause = terminal.stream.should_pause
+
+    def look(now: float) -> bool:
+        looked.append(now)
+        return should_pause(now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal.stream, "should_pause", look)
+        terminal.moved(viewer)
+        assert len(looked) == 0
+        terminal.moved(editor)
+        assert len(looked) == 1
+        pty.on_output(b"x" * 64 * 1024)
+        assert pty.is_paused
+        looked.clear()
+        terminal.moved(viewer)  # a paused pty may go on now
+        assert len(looked) == 1
+
+
+async def test_who_only_watches_has_room_for_acknowledgements_that_come_later() -> None:
+    terminal, _ = make(shared=True)
+    cursor = subscribe(terminal)
+    assert cursor.pace is not None
+    for role, policy, slack_s in (
+        (Role.VIEWER, Policy.SKIP, WATCHING_SLACK_S),
+        (Role.EDITOR, Policy.PAUSE, TYPING_SLACK_S),
+        (Role.VIEWER, Policy.SKIP, WATCHING_SLACK_S),
+        (Role.OWNER, Policy.PAUSE, TYPING_SLACK_S),
+    ):
+        terminal.assign(cursor, role)
+        assert cursor.policy is policy
+        assert cursor.pace.slack_s == slack_s
+
+
+async def test_what_follows_the_first_output_of_a_flood_to_a_crowd_goes_out_together() -> None:
+    terminal, pty = make(shared=True)
+    loop = asyncio.get_running_loop()
+    now = begin = loop.time()
+    flushes: list[float] = []
+    append = terminal.stream.append
+
+    def take_long(data: bytes) -> None:
+        nonlocal now
+        append(data)
+        flushes.append(now)
+        now += 0.003
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        patch.setattr(terminal.stream, "append", take_long)
+        crowd = [subscribe(terminal) for _ in range(ECHO_CLIENTS + 1)]
+        pty.on_output(b"first")
+        assert flushes == [begin]
+        for _ in range(2000):
+            now += 0.001
+            pty.on_output(b"x")
+        late = [at for at in flushes if at > begin + 1]
+        pauses = [after - before for before, after in itertools.pairwise(late)]
+        # Three milliseconds are a tenth of thirty.
+        assert 0.0295 < min(pauses) <= max(pauses) < 0.035
+        terminal.drop(crowd.pop())  # the others are few enough to have it at once
+        flushes.clear()
+        terminal.write(b"key")
+        pty.on_output(b"echo")
+        assert flushes == [now - 0.003]
 
 
 async def test_what_can_wait_is_done_between_two_reads_of_a_shared_pty() -> None:

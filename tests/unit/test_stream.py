@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
-from ttybridge.core.pace import LEAST_BYTES, START_BYTES
+from ttybridge.core.pace import LEAST_BYTES, START_BYTES, WATCHING_SLACK_S
 from ttybridge.core.stream import (
     ACK_BYTES,
     CATCH_UP_BYTES,
@@ -240,6 +240,20 @@ class TestSkipping:
         stream.append(b"repaint")
         assert drain(stream, cursor) == b"repaint"
 
+    def test_who_is_shown_the_last_part_again_has_time_to_take_it_in(self) -> None:
+        stream = shared()
+        cursor = skipping(stream, LEAST_BYTES)
+        stream.append(b"line\n" * 20_000)
+        stream.append(b"x")
+        assert cursor.lost == "behind"
+        assert isinstance(stream.take(cursor, 1), Reset)
+        assert stream.log.end - cursor.sent > CATCH_UP_BYTES - 10
+        drain(stream, cursor)
+        stream.append(b"x" * 50_000)
+        assert [cursor.lost] == [""]
+        stream.append(b"x")  # it had the time, and did not
+        assert [cursor.lost] == ["behind"]
+
     def test_the_log_is_forgotten_with_the_acknowledgements(self) -> None:
         stream = own()
         cursor = skipping(stream)
@@ -430,6 +444,28 @@ class TestLine:
         assert cursor.window == 512 * 1024
         assert cursor.high == HIGH_BYTES
         assert stream.room == stream.log.block_room
+
+    def test_a_viewer_who_acknowledges_less_often_gets_everything(self) -> None:
+        """As a viewer's page does (static/src/acks.ts): 16 KiB or 40 ms, later 128 KiB or 100."""
+        self.now = 0.0
+        stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: self.now)
+        cursor = skipping(stream, 512 * 1024)
+        assert cursor.pace is not None
+        cursor.pace.slack_s = WATCHING_SLACK_S
+        since: float | None = None
+        for tick in range(3000):  # of a millisecond, 1 MB/s
+            self.now = tick / 1000
+            stream.append(b"x" * 1000)
+            assert not cursor.lost, f"behind after {tick} ms with a window of {cursor.window}"
+            drain(stream, cursor)
+            if cursor.sent > cursor.acked and since is None:
+                since = self.now
+            most, wait_s = (16, 0.04) if cursor.acked < 256 * 1024 else (128, 0.1)
+            is_due = since is not None and self.now - since >= wait_s
+            if cursor.sent - cursor.acked >= most * 1024 or is_due:
+                stream.ack(cursor, cursor.sent)
+                since = None
+        assert cursor.sent == 3_000_000
 
     def test_no_more_is_read_than_the_slowest_has_room_for(self) -> None:
         stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: 0.0)

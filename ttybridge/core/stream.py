@@ -22,7 +22,7 @@ from enum import Enum
 
 from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
 from ttybridge.core.pace import Pace
-from ttybridge.core.screen_modes import LaterModes
+from ttybridge.core.replay import Replay
 from ttybridge.model import End, WindowSize
 
 HIGH_BYTES, LEAST_HIGH_BYTES = 128 * 1024, 4 * 1024
@@ -191,7 +191,7 @@ class Stream:
         self.room = BLOCK_BYTES
         self._replays = replays
         self._now = now
-        self._modes = LaterModes()
+        self._replay = Replay(self.log)
         self._paused = False
         self._held_up_since: float | None = None
 
@@ -207,7 +207,9 @@ class Stream:
                 allowed = min(SKIP_BYTES, max(LEAST_SKIP_BYTES, 2 * cursor.window))
                 if cursor.parked:
                     allowed = PARKED_BYTES
-                if self.log.end - cursor.sent > allowed:
+                # Who is shown the last part again would be behind once more with what comes next.
+                came = len(data) if self._replays else 0
+                if self.log.end - came - cursor.sent > allowed:
                     cursor.lost = "lost" if cursor.parked else "behind"
             cursor.wake()
         self._forget_acknowledged()
@@ -303,7 +305,7 @@ class Stream:
     @property
     def waiting_bytes(self) -> int:
         """Output that has left the log, and whose modes are looked at later."""
-        return self._modes.waiting_bytes
+        return self._replay.waiting_bytes
 
     @property
     def is_late(self) -> bool:
@@ -356,7 +358,7 @@ class Stream:
 
     def use_moment(self) -> None:
         """Do a little of the work that can wait, while there is nothing better to do."""
-        self._modes.look_at_some()
+        self._replay.use_moment()
 
     def _reset(self, cursor: Cursor) -> Reset:
         reason, cursor.lost = cursor.lost, ""
@@ -367,27 +369,16 @@ class Stream:
             first = self.log.start
             if reason == "behind":
                 first = max(first, self.log.end - CATCH_UP_BYTES)
-            start, cursor.prelude = self._replay_point(first)
+            start, cursor.prelude = self._replay.point(first)
         cursor.sent = cursor.acked = cursor.floor = start
         cursor.joining = False
         if cursor.pace is not None:
             cursor.pace.restart(start)
         return Reset(start - len(cursor.prelude), reason, hard)
 
-    def _replay_point(self, first: int) -> tuple[int, bytes]:
-        """Find the first line at or after `first`, and the modes that hold there."""
-        if first == 0:
-            return 0, b""
-        modes = self._modes.state()
-        modes.feed(self.log.slice(self.log.start, first))
-        head = self.log.read(first, BLOCK_BYTES)
-        start = first + head.find(b"\n") + 1
-        modes.feed(self.log.slice(first, start))
-        return start, modes.prelude()
-
     def _forget(self, offset: int) -> None:
         if self._replays:
-            self._modes.add(self.log.slice(self.log.start, min(offset, self.log.end)))
+            self._replay.forget(offset)
         self.log.trim(offset)
 
     def _forget_acknowledged(self) -> None:

@@ -219,7 +219,7 @@ class Attachment:
         item = self.terminal.stream.take(self._cursor, limit)
         if item is None:
             return None
-        self.terminal.update_flow()
+        self.terminal.moved(self._cursor)
         if isinstance(item, Reset):
             self.terminal.repaint()
             if self._has_moved:
@@ -292,7 +292,7 @@ class Attachment:
 
     def stay(self, role: Role, *, follows: bool) -> None:
         """Go on with the same terminal in another role."""
-        self._cursor.policy = self.terminal.policy_for(role)
+        self.terminal.assign(self._cursor, role)
         if follows != self.follows:
             self.follows = follows
             self._tell(Follows(follows))
@@ -344,6 +344,7 @@ class Attachment:
             terminal.policy_for(role), self._window_bytes, self._wake, acks=self._acks
         )
         cursor.offer = self._offered
+        terminal.assign(cursor, role)
         return cursor
 
     def _offered(self, chunk: Chunk) -> bool:

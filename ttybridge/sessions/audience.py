@@ -13,7 +13,7 @@ from ttybridge.errors import TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, End, ExitStatus, Role, WindowSize
 from ttybridge.sessions.control import Control, Watch
 from ttybridge.sessions.pty import Launch, SpawnPty
-from ttybridge.sessions.terminal import FLUSH_S, Terminal
+from ttybridge.sessions.terminal import Terminal
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,6 @@ WAKE_EVERY_S = 0.005
 WAKE_LATER = 100
 """How often a client that was asked to sleep, and has not, is woken later: for 10 s, in which tmux
 has done what it is told, or is hung."""
-
-FLUSH_SHARE, FLUSH_MOST_S = 0.1, 0.05
-"""Share of the time that small flushes may take, and most time between two of them, in seconds.
-One of 50 KB to 200 viewers took 4.7 ms here (py-spy, 20 in a second); what follows the first one of
-a flood waits for the next, and three frames of a browser are no delay for who only watches."""
-
-SMOOTHING = 0.2
-"""Weight of the last flush in the time that one takes."""
 
 CROWD_BYTES_S, REST_MOST_S = 400e6, 0.05
 """Output to all viewers together, in bytes a second, above which the client is left unread for a
@@ -83,7 +75,6 @@ class SharedTerminal(Terminal):
         self._suspend = suspend
         self._renewing: asyncio.Task[None] | None = None
         self._marks = Synchronized()
-        self._flush_takes_s = 0.0
         self._broadcast = Broadcast(size, now=loop.time, ask=self._ask, on_empty=on_empty)
         super().__init__(
             spawn,
@@ -189,15 +180,9 @@ class SharedTerminal(Terminal):
     def _flush(self) -> None:
         weight, begin = self._part_bytes * self._broadcast.viewers, self._loop.time()
         super()._flush()
-        if weight:
-            took_s = self._loop.time() - begin
-            self._flush_takes_s += SMOOTHING * (took_s - self._flush_takes_s)
         rest_s = min(weight / CROWD_BYTES_S, REST_MOST_S)
         if rest_s > self._flush_s(begin):
             self._rest(rest_s)
-
-    def _flush_s(self, now: float) -> float:
-        return max(FLUSH_S, min(FLUSH_MOST_S, self._flush_takes_s / FLUSH_SHARE))
 
     def _translate(self, data: bytes) -> bytes:
         return self._marks.feed(data)
