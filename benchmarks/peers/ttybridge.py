@@ -19,7 +19,7 @@ from benchmarks.wires.polling import NumberedPollingWire, PollingWire
 from benchmarks.wires.ttybridge import TtybridgeSpeech
 from benchmarks.wires.websocket import WebSocketWire
 
-LIBRARIES = ("aiohttp", "python-socketio", "python-engineio", "uvloop")
+LIBRARIES = ("aiohttp", "python-socketio", "python-engineio")
 """What carries the bytes, where it is installed."""
 
 PLAIN = "plain-polling"

@@ -10,8 +10,8 @@ import pytest
 
 from tests.component.test_engine_guard import POLLING, WEBSOCKET, Server, eventually, serving
 from tests.conftest import DEADLINE_S
+from ttybridge.core.polls import NUMBER_HEADER
 from ttybridge.web import polling as module
-from ttybridge.web.polling import NUMBER_HEADER
 
 
 async def opened(server: Server) -> tuple[str, list[object]]:

@@ -7,7 +7,7 @@ import json
 import aiohttp
 
 from tests.e2e.raw_client import PageClient, Served, eventually
-from ttybridge.web.polling import NUMBER_HEADER
+from ttybridge.core.polls import NUMBER_HEADER
 
 SEPARATOR = "\x1e"
 """Between the packets of one request (Engine.IO protocol 4)."""

@@ -12,7 +12,8 @@ NUMBER = "n"
 """Query parameter with the number of a POST, from 1."""
 
 NUMBER_HEADER = "X-TTYBridge-Poll"
-"""Header with the number of an answer to a GET, from 1; "0" is no number."""
+"""Header with the number of an answer to a GET, from 1; 0 for one that has nothing and no place in
+the order."""
 
 MAX_REQUESTS = 3
 """Requests of each kind that may be under way; browsers allow six for a host."""

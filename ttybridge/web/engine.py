@@ -34,6 +34,7 @@ from engineio.async_drivers import aiohttp as driver
 from engineio.payload import Payload
 
 from ttybridge.advice import is_loopback
+from ttybridge.core import polls
 from ttybridge.core.access import Principal
 from ttybridge.core.limits import Bounds
 from ttybridge.core.meter import Meter
@@ -209,15 +210,15 @@ class Engine:
         turns = connection.turns
         if request.method == "GET":
             if not await turns.begin_get():
-                return web.Response(text="6", headers={polling.NUMBER_HEADER: "0"})
+                return web.Response(text="6", headers={polls.NUMBER_HEADER: "0"})
             response = None
             try:
                 response = await self._handle(request)
             finally:
                 number = turns.end_get()
-            response.headers[polling.NUMBER_HEADER] = str(number)
+            response.headers[polls.NUMBER_HEADER] = str(number)
             return response
-        text = request.query.get(polling.NUMBER)
+        text = request.query.get(polls.NUMBER)
         if text is None:
             return await self._handle(request)
         try:

@@ -11,13 +11,6 @@ from typing import Any
 
 from ttybridge.errors import ProtocolError
 
-NUMBER = "n"
-"""Query parameter with the number of a POST, from 1."""
-
-NUMBER_HEADER = "X-TTYBridge-Poll"
-"""Header with the number of an answer to a GET, from 1; 0 for one that has nothing and no place in
-the order."""
-
 SPARE_S = 1.0
 """Time that a GET waits behind another one, in seconds: browsers have six connections for a host,
 and other tabs need some, too."""
