@@ -36,8 +36,8 @@ export class PollingTransport implements Transport {
   readonly #early = new Map<number, string>();
   /** The GETs, under way when an answer came too early, one of which must bring the one before it. */
   #owing: Set<number> | undefined;
-  /** The server, or what is before it, does not number its answers: one GET at a time. */
-  #isPlain = false;
+  /** Whether answers come with numbers, once there is one: something on the way may take them off. Else one GET at a time. */
+  #isNumbered: boolean | undefined;
   #sentAt = -Infinity;
   #isClosed = false;
 
@@ -140,7 +140,7 @@ export class PollingTransport implements Transport {
 
   /** Holds as many GETs as are of use. */
   #pollOn(): void {
-    const isLively = performance.now() - this.#sentAt < LIVELY_MS && !this.#isPlain;
+    const isLively = performance.now() - this.#sentAt < LIVELY_MS && this.#isNumbered === true;
     while (!this.#isClosed && this.#polls.size < (isLively ? MAX_REQUESTS : 1)) void this.#poll();
   }
 
@@ -169,11 +169,13 @@ export class PollingTransport implements Transport {
   }
 
   #take(number: string | null, body: string): void {
-    if (number === "0") return;
     if (number === null) {
-      this.#isPlain = true;
-      return this.#deliver(body);
+      this.#isNumbered = false;
+      // Nobody knows what comes first.
+      return this.#polls.size > 0 || this.#early.size > 0 ? this.#lost() : this.#deliver(body);
     }
+    this.#isNumbered ??= true;
+    if (number === "0") return;
     this.#early.set(Number(number), body);
     for (let next = this.#early.get(this.#nextPoll); next !== undefined; next = this.#early.get(this.#nextPoll)) {
       this.#early.delete(this.#nextPoll);

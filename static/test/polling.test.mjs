@@ -26,8 +26,8 @@ afterEach(() => {
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 const of = (method) => requests.filter((request) => request.method === method);
 
-/** Opens a transport; returns it with what it has told. */
-async function opened() {
+/** Opens a transport, whose answers are known to be numbered or not; returns it with what it has told. */
+async function opened(isNumbered = true) {
   const told = { packets: [], drained: 0, lost: [] };
   const transport = new PollingTransport(new URL("http://h/tty/?EIO=4&transport=polling"), { a: "b" }, {
     packet: (packet) => told.packets.push(packet),
@@ -37,6 +37,10 @@ async function opened() {
   assert.equal(transport.isFree, false);
   requests.shift().answer(OPEN);
   await settled();
+  if (isNumbered) {
+    requests.shift().answer("6", 0);
+    await settled();
+  }
   return { transport, told };
 }
 
@@ -46,7 +50,7 @@ async function send(transport, ...packets) {
 }
 
 test("the session is opened, and one request is held while nothing is sent", async () => {
-  const { transport, told } = await opened();
+  const { transport, told } = await opened(false);
   assert.deepEqual(told.packets, [OPEN]);
   assert.equal(transport.isFree, true);
   assert.deepEqual(requests.map(({ method, url }) => [method, url.searchParams.get("sid")]), [["GET", "abc"]]);
@@ -137,14 +141,28 @@ test("an answer that says nothing has no place in the order", async () => {
 });
 
 test("where answers come without a number, one request is held at a time", async () => {
-  const { transport, told } = await opened();
-  requests[0].answer("first");
-  await settled();
+  const { transport, told } = await opened(false);
   await send(transport, "a");
+  assert.equal(of("GET").length, 1, "nobody knows yet whether answers are numbered");
+  of("GET")[0].answer("first");
+  await settled();
+  await send(transport, "b");
   assert.equal(of("GET").length, 2);
   of("GET")[1].answer("second");
   await settled();
   assert.deepEqual(told.packets, [OPEN, "first", "second"]);
+  assert.deepEqual(told.lost, []);
+  transport.close();
+});
+
+test("an answer without a number, while others are under way, is a lost connection", async () => {
+  const { transport, told } = await opened();
+  await send(transport, "a");
+  assert.equal(of("GET").length, 3);
+  of("GET")[1].answer("which?");
+  await settled();
+  assert.deepEqual(told.packets, [OPEN]);
+  assert.equal(told.lost.length, 1);
   transport.close();
 });
 

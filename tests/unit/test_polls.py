@@ -36,11 +36,12 @@ def posts(polls: Polls, now: float = 0.0) -> list[int]:
     return found
 
 
-def test_there_is_one_of_each_until_an_answer_has_a_number() -> None:
+@pytest.mark.parametrize("number", ["1", "0"])
+def test_there_is_one_of_each_until_an_answer_has_a_number(number: str) -> None:
     polls = Polls()
     assert (gets(polls, 0.0), posts(polls)) == ([1], [1])
     assert gets(polls, 0.0) == []
-    polls.answer(1, "1", b"")
+    polls.answer(1, number, b"")
     assert (gets(polls, 0.0), posts(polls)) == ([2, 3, 4], [2, 3])
     polls.end_post()
     assert posts(polls) == [4]

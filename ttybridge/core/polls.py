@@ -106,8 +106,10 @@ class Polls:
         found: list[bytes] = []
         if number is None:
             found = self._take_plain(body)
-        elif number != "0":
-            found = self._take(number, body)
+        else:
+            self.is_numbered = self.is_numbered is not False
+            if number != "0":
+                found = self._take(number, body)
         # Libraries ask again by themselves when a connection ends under a GET; the answer that was
         # lost with it does not come again.
         if self._owing is not None and not self._owing:
@@ -122,7 +124,6 @@ class Polls:
         return [body]
 
     def _take(self, text: str, body: bytes) -> list[bytes]:
-        self.is_numbered = self.is_numbered is not False
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
         if number < self._next_answer or number in self._early:
             self.is_lost = True
