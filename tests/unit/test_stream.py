@@ -212,6 +212,19 @@ class TestPausing:
         stream.append(b"x" * 2 * HIGH_BYTES)
         assert stream.should_pause(0)
 
+    def test_a_program_goes_on_for_a_while_whose_only_client_has_lost_its_connection(self) -> None:
+        stream = shared()
+        away = pausing(stream, LEAST_BYTES)
+        stream.append(b"x" * LEAST_HIGH_BYTES)
+        away.parked = True
+        stream.append(b"x" * (HIGH_BYTES - LEAST_HIGH_BYTES - 1))
+        assert not stream.should_pause(0)
+        stream.append(b"x")
+        assert stream.should_pause(0)
+        stream.resume(away, 0)
+        assert len(drain(stream, away)) == LEAST_BYTES
+        assert stream.should_pause(0)
+
     def test_a_late_joiner_holds_nobody_up_while_it_reads_the_log(self) -> None:
         stream = shared()
         early = pausing(stream)

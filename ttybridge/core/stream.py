@@ -159,6 +159,8 @@ class Cursor:
     @property
     def high(self) -> int:
         """Unsent bytes at which the pty is paused for this client."""
+        if self.parked:  # it presses no Ctrl-C, and a program that goes on may come to its end
+            return HIGH_BYTES
         return min(HIGH_BYTES, max(LEAST_HIGH_BYTES, self.window // HIGH_PART))
 
 
