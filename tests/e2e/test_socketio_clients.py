@@ -225,6 +225,8 @@ def test_a_client_that_stops_acknowledging_is_held_while_another_goes_on(
         assert expected(slow.state)
 
     slow.ask("spareAcks", count=spare_acks)
+    say(slow, cols=101, rows=33)  # the bridge has had the spare ones when it has this
+    wait_until(lambda: 101 in [p.cols for p in bridge.control.people().people], "the new size")
     say(quick, data="g")
     slow.wait(lambda state: state["asked"] > most, "answered requests")
     slow.ask("answer", on=False)
