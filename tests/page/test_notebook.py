@@ -148,8 +148,10 @@ def test_the_terminal_works_behind_a_proxy_without_websockets_as_in_colab(
         # The browser says where the proxy is; when none is there, the frame's link is enough.
         notebooks.env["COLAB_PROXY"] = f"http://127.0.0.1:{proxy.port}/" if answers else ""
         cells = ["%load_ext ttybridge", f"%ttybridge --port {port}"]
-        notebooks.execute(notebooks.write("colab.ipynb", cells))
-        (framed,) = [each for each in calls_of(calls) if each[0].startswith("serve_kernel")]
+        shown = notebooks.execute(notebooks.write("colab.ipynb", cells))
+        frames = [each for each in calls_of(calls) if each[0].startswith("serve_kernel")]
+        assert len(frames) == 1, shown
+        framed = frames[0]
         assert framed[1] == port
         page = new_context().new_page()
         # Once it has been said, the proxy's name is served, whatever credential comes.
