@@ -2,8 +2,8 @@
 
 Requests on several TCP connections overtake each other. A client that sends its POSTs before the
 last one is answered numbers them (`n=1`, `n=2` …), and they are taken in that order. Answers to
-GETs are numbered by us, in `NUMBER_HEADER`. A client that knows nothing of this has one request of
-each kind under way, and is served as ever.
+GETs are numbered by us (`core.polls` has the names). A client that knows nothing of this has one
+request of each kind under way, and is served as ever.
 """
 
 import asyncio
