@@ -6,20 +6,14 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 from tests.conftest import DEADLINE_S, clean_environment, wait_until
 from tests.e2e.ssh import SSHD, Key, make_key
+from tests.ports import free_port
 from ttybridge.core.sshd_config import SshdSettings, sshd_config
 from ttybridge.ssh import host_key
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def descendants(pid: int) -> list[int]:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import DEADLINE_S, ROOT, wait_until
 from tests.e2e.ssh import needs_ssh
-from tests.sshd import Sshd, free_port
+from tests.ports import free_port
+from tests.sshd import Sshd
 from tests.tunnels import context, left_by, lost, opened, posted, processes_of, running_app
 from ttybridge.errors import MissingProgramError, TunnelError
 from ttybridge.ssh import host_key

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, StartBridge, Tmux, clean_environment, wait_until
+from tests.e2e.panes import pane_environment
 
 SET_PER_PANE = {
     *(b"TERM", b"TMUX", b"TMUX_PANE", b"TERM_PROGRAM", b"TERM_PROGRAM_VERSION", b"PWD"),
@@ -73,27 +74,12 @@ def snapshot(home: Path, **more: str) -> dict[bytes, bytes]:
     return {os.fsencode(n): os.fsencode(v) for n, v in text.items()} | nasty_variables()
 
 
-def pane_environment(tmux: Tmux, target: str) -> dict[bytes, bytes]:
-    """Return the environment that a pane's shell was started with, byte by byte."""
-    pid = int(tmux("display-message", "-p", "-t", target, "#{pane_pid}"))
-    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")[:-1]
-    return dict(entry.split(b"=", 1) for entry in entries)
-
-
 def comparable(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {n: v for n, v in environment.items() if n not in SET_PER_PANE | DROPPED}
 
 
 def new_window(tmux: Tmux) -> str:
     return tmux("new-window", "-d", "-P", "-F", "#{pane_id}", "-t", "=0:")
-
-
-def settle(tmux: Tmux, target: str) -> None:
-    """Wait until the pane's program has been started: before, it shows tmux's own environment."""
-    pid = int(tmux("display-message", "-p", "-t", target, "#{pane_pid}"))
-    program = Path(f"/proc/{pid}/exe")
-    server = Path(f"/proc/{tmux('display-message', '-p', '#{pid}')}/exe").resolve()
-    wait_until(lambda: program.resolve() != server, f"a program in {target}")
 
 
 def fake_nvidia_smi(folder: Path) -> Path:
@@ -123,7 +109,6 @@ def home(tmp_path: Path) -> Path:
 
 
 def check_exact(tmux: Tmux, expected: dict[bytes, bytes], target: str) -> None:
-    settle(tmux, target)
     assert comparable(pane_environment(tmux, target)) == comparable(expected)
 
 
@@ -145,7 +130,6 @@ def test_on_a_server_that_lacks_them_the_first_pane_and_new_windows_are_exact(
     check_exact(tmux, environment, "=0:")
     check_exact(tmux, environment, new_window(tmux))
     other = tmux("new-window", "-d", "-P", "-F", "#{pane_id}", "-t", "=somebody-elses:")
-    settle(tmux, other)
     theirs = pane_environment(tmux, other)
     assert b"LD_LIBRARY_PATH" not in theirs, "another session of the server was touched"
     assert theirs[b"ONLY_THE_SERVER"] == b"has this"
@@ -155,7 +139,6 @@ def test_in_a_session_that_existed_new_windows_are_exact_and_the_user_is_told(
     start_bridge: StartBridge, tmux: Tmux, home: Path
 ) -> None:
     start_server(tmux, "0", home)
-    settle(tmux, "=0:")
     before = pane_environment(tmux, "=0:")
     environment = snapshot(home)
     bridge = start_bridge(environment=environment)
@@ -191,7 +174,6 @@ def test_what_python_puts_into_the_environment_by_itself_is_not_passed_on(
 ) -> None:
     environment = {n: v for n, v in snapshot(home).items() if n not in (b"LANG", b"LC_ALL")}
     start_bridge(environment=environment)
-    settle(tmux, "=0:")
     assert b"LC_CTYPE" not in pane_environment(tmux, "=0:")
 
 
@@ -202,7 +184,6 @@ def test_the_bridge_s_own_token_does_not_reach_the_terminal(
     environment = snapshot(home, TTYBRIDGE_TOKEN=token)
     bridge = start_bridge(environment=environment)
     assert bridge.token == token
-    settle(tmux, "=0:")
     assert not any(token.encode() in value for value in pane_environment(tmux, "=0:").values())
     for process in (bridge.pid, int(tmux("display-message", "-p", "#{pid}"))):
         assert token.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import DEADLINE_S, Tmux, clean_environment
 from tests.e2e.hostile import eventually
+from tests.e2e.panes import entries, pane_environment
 from tests.e2e.ssh import Ssh, needs_ssh
 from ttybridge.adapters.pty import Pty
 from ttybridge.adapters.rundir import bases, private_folder
@@ -83,18 +84,6 @@ def hub_of(terminals: TmuxTerminals) -> Hub:
     )
 
 
-def entries(data: bytes) -> dict[bytes, bytes]:
-    return dict(entry.split(b"=", 1) for entry in data.split(b"\0")[:-1])
-
-
-async def pane_environment(tmux: Tmux, target: str) -> dict[bytes, bytes]:
-    """Return the environment of a pane's shell, once it is one."""
-    pid = int(tmux("display-message", "-p", "-t", target, "#{pane_pid}"))
-    server = Path(f"/proc/{tmux('display-message', '-p', '#{pid}')}/exe").resolve()
-    await eventually(lambda: Path(f"/proc/{pid}/exe").resolve() != server, "the shell starts")
-    return entries(Path(f"/proc/{pid}/environ").read_bytes())
-
-
 def new_window(tmux: Tmux, home: Path) -> str:
     return tmux("new-window", "-d", "-c", str(home), "-P", "-F", "#{pane_id}", "-t", "=0:")
 
@@ -126,17 +115,17 @@ async def test_new_windows_get_what_has_changed_and_running_shells_keep_theirs(
     environment = snapshot(home)
     terminals = terminals_of(tmux, environment, home)
     await terminals.start()
-    before = await pane_environment(tmux, "=0:")
+    before = pane_environment(tmux, "=0:")
     too_long: dict[bytes, bytes | None] = {b"KEPT2": b"x" * MAX_ENTRY_BYTES}
     update = await terminals.update_environment(CHANGES | LEFT_ALONE | too_long)
     assert update.changes == {**CHANGES, b"KEPT2": None}
     assert (set(update.ours), update.too_long) == (set(LEFT_ALONE), (b"KEPT2",))
-    check(await pane_environment(tmux, new_window(tmux, home)), environment)
-    assert await pane_environment(tmux, "=0:") == before
+    check(pane_environment(tmux, new_window(tmux, home)), environment)
+    assert pane_environment(tmux, "=0:") == before
     other = tmux("new-window", "-d", "-P", "-F", "#{pane_id}", "-t", "=other:")
-    assert (await pane_environment(tmux, other))[b"CHANGED"] == b"s"
+    assert pane_environment(tmux, other)[b"CHANGED"] == b"s"
     await terminals.update_environment({b"LATER": b"1", b"EMPTY": None})
-    found = await pane_environment(tmux, new_window(tmux, home))
+    found = pane_environment(tmux, new_window(tmux, home))
     assert (found[b"LATER"], found.get(b"EMPTY"), found[b"CHANGED"]) == (b"1", None, b"new")
     # A session that has ended is made anew with what has changed, its first window, too.
     tmux("kill-session", "-t", "=0")
@@ -144,8 +133,8 @@ async def test_new_windows_get_what_has_changed_and_running_shells_keep_theirs(
     client = ClientId("c1")
     terminal = await terminals.open(client, Place(Role.OWNER, DEFAULT_SIZE))
     try:
-        check(await pane_environment(tmux, "=0:"), environment)
-        assert b"LATER" not in await pane_environment(tmux, new_window(tmux, home))
+        check(pane_environment(tmux, "=0:"), environment)
+        assert b"LATER" not in pane_environment(tmux, new_window(tmux, home))
     finally:
         await terminals.release(client, terminal)
 
@@ -160,8 +149,8 @@ async def test_a_server_that_starts_later_has_what_has_changed(tmux: Tmux, home:
     client = ClientId("c1")
     terminal = await terminals.open(client, Place(Role.OWNER, DEFAULT_SIZE))
     try:
-        check(await pane_environment(tmux, "=0:"), environment)
-        check(await pane_environment(tmux, new_window(tmux, home)), environment)
+        check(pane_environment(tmux, "=0:"), environment)
+        check(pane_environment(tmux, new_window(tmux, home)), environment)
     finally:
         await terminals.release(client, terminal)
 

@@ -30,6 +30,7 @@ from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, ssh_address
 from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary
 from tests.e2e.test_environment import nasty_variables
 from tests.e2e.test_ssh_life import listener
+from tests.ports import free_port
 from ttybridge.client.control import Control
 from ttybridge.config import Config
 from ttybridge.config_reach import DEFAULT_SSH_PORT, PORT_TRIES
@@ -56,12 +57,6 @@ OF_THE_LOGIN = {
 
 def entries(data: bytes) -> dict[bytes, bytes]:
     return dict(entry.split(b"=", 1) for entry in data.split(b"\0")[:-1])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
 
 
 def test_an_ordinary_user_types_in_the_session_and_has_its_window_s_size(

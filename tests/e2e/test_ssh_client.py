@@ -30,7 +30,8 @@ from tests.conftest import (
 )
 from tests.e2e.conftest import StartOnPty
 from tests.e2e.ssh_machine import Machine, User
-from tests.e2e.test_ssh_tools import BOOTSTRAP, free_port, through_socks
+from tests.e2e.test_ssh_tools import BOOTSTRAP, through_socks
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("ssh") is None, reason="the OpenSSH client is not installed"),

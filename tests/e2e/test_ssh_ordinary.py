@@ -28,7 +28,8 @@ from tests.e2e.ssh_machine import NAME, Machine
 from tests.e2e.test_environment import SET_PER_PANE, fake_nvidia_smi, snapshot
 from tests.e2e.test_ssh_life import BACK_S, is_open, is_running, listener, ssh_port, tree
 from tests.e2e.test_ssh_session import environment_of, wanted
-from tests.e2e.test_ssh_tools import BOOTSTRAP, MEGABYTES_3, ask, free_port, through_socks
+from tests.e2e.test_ssh_tools import BOOTSTRAP, MEGABYTES_3, ask, through_socks
+from tests.ports import free_port
 
 pytestmark = needs_ssh
 

@@ -20,7 +20,8 @@ from tests.conftest import wait_until as wait
 from tests.e2e.conftest import OnPty, StartOnPty
 from tests.e2e.guests import token_of
 from tests.e2e.ssh import Key, Ssh, needs_ssh, run
-from tests.e2e.test_ssh_tools import ask, free_port, through_socks
+from tests.e2e.test_ssh_tools import ask, through_socks
+from tests.ports import free_port
 from ttybridge.client.people import Somebody
 
 pytestmark = needs_ssh

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import DEADLINE_S, RunningBridge, StartBridge, clean_environment, wait_until
 from tests.e2e.conftest import StartOnPty
 from tests.e2e.ssh import Ssh, needs_ssh, run
+from tests.ports import free_port
 
 pytestmark = needs_ssh
 
@@ -74,12 +75,6 @@ def start_ssh(bridge: RunningBridge, ssh: Ssh) -> Iterator[StartSsh]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
 
 
 def ask(port: int) -> bytes:

@@ -22,6 +22,7 @@ from tests.notebooks import (
 from tests.page.conftest import NewContext
 from tests.page.network import ReverseProxy
 from tests.page.test_framed import STATE, Neighbour, use_the_terminal
+from tests.ports import free_port
 from tests.unit.test_notebook_card import make_card
 from ttybridge.notebook import card, frame
 from ttybridge.notebook.frame import Frame
@@ -51,11 +52,6 @@ def notebooks(tmp_path: Path, short_path: Path) -> Iterator[Notebooks]:
 def kernel_tmux(short_path: Path) -> Iterator[Tmux]:
     with tmux_of_kernels(short_path) as server:
         yield server
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

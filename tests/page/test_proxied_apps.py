@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from tests.edge.thread import EdgeThread
 from tests.page.conftest import NewContext
 from tests.page.network import Cable
 from tests.page.tab import WATCH
+from tests.ports import free_port
 from ttybridge.core.access import Credentials
 from ttybridge.model import Role
 
@@ -107,12 +107,6 @@ class App:
     def port(self) -> int:
         """The port that the bridge is to lead to."""
         return self.tap.port
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def start_app(tap: Tap, argv: Sequence[str], folder: Path, ready: str) -> App:
