@@ -1,8 +1,10 @@
 """OpenSSH's own programs, pointed at a bridge with `--ssh`: keys, options, known hosts."""
 
 import shutil
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +113,26 @@ def _replaced(file: Path, text: str) -> Path:
     new = file.with_name(f"{file.name}.new")
     new.write_text(text)
     return new.replace(file)
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens at a socket; its file is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+@contextmanager
+def running_agent(path: Path, key: Key) -> Iterator[str]:
+    """Run an agent that has a key; the path of its socket."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: answers(path), "the agent")
+        env = clean_environment(SSH_AUTH_SOCK=str(path))
+        subprocess.run(["ssh-add", "-q", str(key.file)], env=env, check=True)
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def run(

@@ -48,7 +48,7 @@ def read(path: Path) -> tuple[Header, list[Event]]:
 
 def attach(start_on_pty: StartOnPty, tmux: Tmux, *, cols: int, rows: int) -> OnPty:
     """Come in as an SSH login does: with a tmux client of one's own."""
-    wait_until(lambda: tmux.socket.exists(), "the session")
+    wait_until(lambda: tmux("ls", check=False), "the session")
     return start_on_pty(
         ["tmux", "-S", str(tmux.socket), "attach", "-t", "=0"],
         env=clean_environment(TERM="xterm-256color"),

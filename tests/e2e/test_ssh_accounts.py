@@ -26,7 +26,7 @@ from tests.conftest import (
     wait_until,
 )
 from tests.e2e.conftest import WITH_TERMINALS, StartOnPty, StartOrdinary
-from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, ssh_address
+from tests.e2e.ssh import SSHD, Ssh, needs_ssh, run, running_agent, ssh_address
 from tests.e2e.ssh_machine import NAME, UID, Machine, User, ordinary
 from tests.e2e.test_environment import nasty_variables
 from tests.e2e.test_ssh_life import listener
@@ -140,14 +140,8 @@ def test_an_ordinary_user_s_files_are_copied_by_scp_sftp_and_rsync(
 @pytest.fixture
 def agent(ssh: Ssh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An agent with the owner's key; the path of its socket."""
-    path = tmp_path_factory.mktemp("a") / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    wait_until(path.exists, "the agent's socket")
-    env = clean_environment(SSH_AUTH_SOCK=str(path))
-    subprocess.run(["ssh-add", "-q", str(ssh.owner.file)], env=env, check=True)
-    yield str(path)
-    process.terminate()
-    process.wait()
+    with running_agent(tmp_path_factory.mktemp("a") / "agent", ssh.owner) as path:
+        yield path
 
 
 def test_ports_and_the_agent_are_forwarded_for_an_ordinary_user(

@@ -19,7 +19,7 @@ from tests.conftest import DEADLINE_S, ROOT, RunningBridge, StartBridge, Tmux, c
 from tests.conftest import wait_until as wait
 from tests.e2e.conftest import OnPty, StartOnPty
 from tests.e2e.guests import token_of
-from tests.e2e.ssh import Key, Ssh, needs_ssh, run
+from tests.e2e.ssh import Key, Ssh, answers, needs_ssh, run
 from tests.e2e.test_ssh_tools import ask, through_socks
 from tests.ports import free_port
 from ttybridge.client.people import Somebody
@@ -332,7 +332,7 @@ def test_a_viewer_s_key_gets_nothing_but_the_session_and_an_owner_s_all(
     terminal = login(start_on_pty, ssh, bridge, "-M", "-S", str(control), key=ssh.viewer)
     agent = short_path / "agent"
     start(["ssh-agent", "-D", "-a", str(agent)])
-    wait(agent.exists, "an agent")
+    wait(lambda: answers(agent), "an agent")
     home = tmp_path / "home"
     traces = iter(range(1000))
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import DEADLINE_S, RunningBridge, StartBridge, clean_environment, wait_until
 from tests.e2e.conftest import StartOnPty
-from tests.e2e.ssh import Ssh, needs_ssh, run
+from tests.e2e.ssh import Ssh, needs_ssh, run, running_agent
 from tests.ports import free_port
 
 pytestmark = needs_ssh
@@ -245,14 +245,8 @@ def with_agent(command: list[str], agent: str) -> list[str]:
 @pytest.fixture
 def agent(ssh: Ssh, short_path: Path) -> Iterator[str]:
     """An agent with the owner's key; the path of its socket."""
-    path = short_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    wait_until(path.exists, "the agent's socket")
-    env = clean_environment(SSH_AUTH_SOCK=str(path))
-    subprocess.run(["ssh-add", "-q", str(ssh.owner.file)], env=env, check=True)
-    yield str(path)
-    process.terminate()
-    process.wait()
+    with running_agent(short_path / "agent", ssh.owner) as path:
+        yield path
 
 
 def test_the_agent_of_the_client_is_there(bridge: RunningBridge, ssh: Ssh, agent: str) -> None:
