@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.frames import BINARY, CLOSE, PING, PONG, READ_BYTES, TEXT, Frames, connect, frame
@@ -18,6 +19,9 @@ from benchmarks.frames import BINARY, CLOSE, PING, PONG, READ_BYTES, TEXT, Frame
 STAMP = re.compile(rb"\[S(\d{6}) (\d{10,20})\]")
 STAMP_BYTES = 40
 """More than the longest stamp has."""
+
+CUT = re.compile(rb"\[(?:S[\d ]*)?\Z")
+"""The begin of a stamp at the end of a message."""
 
 ACK_BYTES, ACK_S = 16 * 1024, 0.04
 WATCHING_ACK_BYTES, WATCHING_ACK_S = 128 * 1024, 0.1
@@ -27,6 +31,26 @@ the page (static/src/acks.ts)."""
 
 LOOK_S = 0.01
 """How often everybody is asked whether it is time to."""
+
+
+class Stamps:
+    """Finds the stamps in output that comes in pieces."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._begun = b""
+
+    def feed(self, data: bytes | bytearray, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield number and time of each stamp that ends in this part of the data."""
+        if self._begun:
+            found = STAMP.match(self._begun + data[begin : min(end, begin + STAMP_BYTES)])
+            if found:
+                yield int(found[1]), int(found[2])
+        for found in STAMP.finditer(data, begin, end):
+            yield int(found[1]), int(found[2])
+        before = self._begun if end - begin < STAMP_BYTES else b""
+        cut = CUT.search(before + data[max(begin, end - STAMP_BYTES) : end])
+        self._begun = cut[0] if cut else b""
 
 
 class Viewer:
@@ -51,7 +75,7 @@ class Viewer:
         self.events: list[str] = []
         self.is_open = True
         self.has_output = False
-        self._tail = b""
+        self._stamps = Stamps()
         self.clear()
         if page:
             hello = {"protocol": 1, "cols": cols, "rows": rows, "display": "session"}
@@ -121,17 +145,8 @@ class Viewer:
         self.received += end - begin
         self.offset += end - begin
         self.has_output = True
-        if self._tail:  # a stamp was cut
-            whole = self._tail + data[begin : min(end, begin + STAMP_BYTES)]
-            found = STAMP.match(whole)
-            if found:
-                self._note(int(found[1]), int(found[2]), now)
-            self._tail = b""
-        for found in STAMP.finditer(data, begin, end):
-            self._note(int(found[1]), int(found[2]), now)
-        cut = data.rfind(b"[S", max(begin, end - STAMP_BYTES), end)
-        if cut >= 0 and data.find(b"]", cut, end) < 0:
-            self._tail = data[cut:end]
+        for number, sent in self._stamps.feed(data, begin, end):
+            self._note(number, sent, now)
 
     def _note(self, number: int, sent: int, now: int) -> None:
         if number <= self.last:

@@ -47,7 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once, not in each of the processes that the tests start.
 
     Where PYTHONDONTWRITEBYTECODE is set, as in many containers, those would do so every time.
+    Bridges of the tests heed a hangup also where the run does not, as below nohup.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(str(ROOT / "ttybridge"), quiet=2)
 

@@ -4,7 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks.flood import stamp
 from benchmarks.foreign import Used, ticks_between
 from benchmarks.goals import Goal, Verdict, judge
 from benchmarks.line import FIRST_WINDOW, Window
@@ -13,6 +16,7 @@ from benchmarks.report import END as MARK_END
 from benchmarks.report import Run, Sample, markdown, replaced, table
 from benchmarks.stats import Spread, percentile, spread
 from benchmarks.text import BEGIN, END, LINE_NUMBER, digest_of, write_text
+from benchmarks.viewers import Stamps
 from benchmarks.workload import Column, Numbers, Workload, WrongOutputError
 from benchmarks.workloads import ALL
 from benchmarks.workloads.bulk import check, stale_lines
@@ -229,3 +233,17 @@ def test_goals_speak_of_numbers_that_are_in_the_table(workload: Workload) -> Non
     for mode, goals in workload.goals.items():
         assert mode in workload.modes
         assert {goal.number for goal in goals} <= keys
+
+
+@given(st.lists(st.sampled_from(["STAMP", "\r\n", "[S", "[", "\x1b[31m", "fox " * 20])), st.data())
+def test_each_stamp_is_found_once_wherever_messages_end(
+    parts: list[str], draw: st.DataObject
+) -> None:
+    texts = [stamp(number) if part == "STAMP" else part for number, part in enumerate(parts)]
+    output = "".join(texts).encode()
+    cuts = draw.draw(st.sets(st.integers(0, len(output))))
+    found, stamps, begin = [], Stamps(), 0
+    for end in [*sorted(cuts), len(output)]:
+        found += [number for number, _ in stamps.feed(output, begin, end)]
+        begin = end
+    assert found == [number for number, part in enumerate(parts) if part == "STAMP"]
