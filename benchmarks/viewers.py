@@ -11,8 +11,8 @@ import socket
 import sys
 import time
 from array import array
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from benchmarks.frames import BINARY, CLOSE, PING, PONG, READ_BYTES, TEXT, Frames, connect, frame
 
@@ -29,28 +29,77 @@ EARLY_BYTES = 256 * 1024
 """Output, or time, after which a viewer acknowledges, at first and when it has had so much, as in
 the page (static/src/acks.ts)."""
 
+BUFFER = memoryview(bytearray(READ_BYTES))
+"""Where everybody reads to: a new one of this size costs more than all the rest of a read."""
+
 LOOK_S = 0.01
 """How often everybody is asked whether it is time to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the output that has been looked through."""
+
+    before: bytes
+    """The begin of a stamp at the end of the part before it."""
+    data: bytes
+    stamps: list[tuple[int, int]]
+    """Number and time of each stamp that ends in it."""
+    after: bytes
+    """The begin of a stamp at its end."""
+
+    @classmethod
+    def of(cls, before: bytes, data: bytes) -> Self:
+        """Look it through."""
+        found = STAMP.findall(before + data[:STAMP_BYTES] if before else b"")[:1]
+        found += STAMP.findall(data)
+        cut = CUT.search((before if len(data) < STAMP_BYTES else b"") + data[-STAMP_BYTES:])
+        stamps = [(int(number), int(sent)) for number, sent in found]
+        return cls(before, data, stamps, cut[0] if cut else b"")
+
+
 class Stamps:
-    """Finds the stamps in output that comes in pieces."""
+    """Finds the stamps in output that comes in parts; what many get alike is looked through once.
+
+    Attributes:
+        found: When each part came, and its stamps.
+    """
+
+    _last: ClassVar[Part] = Part(b"", b"", [], b"")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._begun = b""
+        self.found: list[tuple[int, list[tuple[int, int]]]] = []
 
-    def feed(self, data: bytes | bytearray, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield number and time of each stamp that ends in this part of the data."""
-        if self._begun:
-            found = STAMP.match(self._begun + data[begin : min(end, begin + STAMP_BYTES)])
-            if found:
-                yield int(found[1]), int(found[2])
-        for found in STAMP.finditer(data, begin, end):
-            yield int(found[1]), int(found[2])
-        before = self._begun if end - begin < STAMP_BYTES else b""
-        cut = CUT.search(before + data[max(begin, end - STAMP_BYTES) : end])
-        self._begun = cut[0] if cut else b""
+    def feed(self, data: bytes, now: int) -> None:
+        """Take in what came next."""
+        part = Stamps._last
+        if part.before != self._begun or part.data != data:
+            part = Stamps._last = Part.of(self._begun, data)
+        self._begun = part.after
+        if part.stamps:
+            self.found.append((now, part.stamps))
+
+    def delays(self) -> "tuple[array[int], array[int]]":
+        """Return what the stamps that came in their order tell, in nanoseconds.
+
+        Returns:
+            Number and delay of each stamp, one after the other; and the age of the newest stamp
+            just before each newer one came.
+        """
+        delays, staleness = array("q"), array("q")
+        last, last_time = -1, 0
+        for now, stamps in self.found:
+            for number, sent in stamps:
+                if number <= last:
+                    continue
+                if last_time:
+                    staleness.append(now - last_time)
+                last, last_time = number, sent
+                delays.append(number)
+                delays.append(now - sent)
+        return delays, staleness
 
 
 class Viewer:
@@ -58,8 +107,7 @@ class Viewer:
 
     Attributes:
         received: Bytes of output.
-        delays: Number and delay in nanoseconds of each stamp, one after the other.
-        staleness: Age of the newest stamp just before a newer one came, in nanoseconds.
+        stamps: When which of them came.
         hard, soft: Resets.
     """
 
@@ -75,8 +123,7 @@ class Viewer:
         self.events: list[str] = []
         self.is_open = True
         self.has_output = False
-        self._stamps = Stamps()
-        self.clear()
+        self.stamps = Stamps()
         if page:
             hello = {"protocol": 1, "cols": cols, "rows": rows, "display": "session"}
             self.send(TEXT, b"40" + json.dumps(hello).encode())
@@ -87,8 +134,7 @@ class Viewer:
 
     def clear(self) -> None:
         """Forget what was measured."""
-        self.delays, self.staleness = array("q"), array("q")
-        self.last, self.last_time = -1, 0
+        self.stamps = Stamps()
         self.received = self.messages = self.wire = 0
         self.hard = self.soft = 0
 
@@ -102,16 +148,17 @@ class Viewer:
     def read(self) -> bool:
         """Take in what is there; False at the end."""
         try:
-            data = self.line.recv(READ_BYTES)
+            length = self.line.recv_into(BUFFER)
         except BlockingIOError:
             return True
         except OSError:
-            data = b""
-        if not data:
+            length = 0
+        if not length:
             self.is_open = False
             return False
         now = time.monotonic_ns()
-        self.wire += len(data)
+        self.wire += length
+        data = bytes(BUFFER[:length])
         for opcode, begin, end in self.frames.feed(data):
             self.messages += 1
             if opcode == BINARY:
@@ -145,17 +192,7 @@ class Viewer:
         self.received += end - begin
         self.offset += end - begin
         self.has_output = True
-        for number, sent in self._stamps.feed(data, begin, end):
-            self._note(number, sent, now)
-
-    def _note(self, number: int, sent: int, now: int) -> None:
-        if number <= self.last:
-            return
-        if self.last_time:
-            self.staleness.append(now - self.last_time)
-        self.last, self.last_time = number, sent
-        self.delays.append(number)
-        self.delays.append(now - sent)
+        self.stamps.feed(data[begin:end], now)
 
     def _say(self, text: bytes) -> None:
         if not self.page:
@@ -225,23 +262,23 @@ class Crowd:
 
     def report(self) -> dict[str, Any]:
         """Return the numbers of every viewer."""
-        return {
-            "cpu_s": time.process_time(),
-            "viewers": [
-                {
-                    "open": v.is_open,
-                    "received": v.received,
-                    "messages": v.messages,
-                    "wire": v.wire,
-                    "hard": v.hard,
-                    "soft": v.soft,
-                    "events": v.events[-3:],
-                    "delays": v.delays.tolist(),
-                    "staleness": v.staleness.tolist(),
-                }
-                for v in self.viewers
-            ],
-        }
+        return {"cpu_s": time.process_time(), "viewers": [report_of(v) for v in self.viewers]}
+
+
+def report_of(viewer: Viewer) -> dict[str, Any]:
+    """Return a viewer's numbers."""
+    delays, staleness = viewer.stamps.delays()
+    return {
+        "open": viewer.is_open,
+        "received": viewer.received,
+        "messages": viewer.messages,
+        "wire": viewer.wire,
+        "hard": viewer.hard,
+        "soft": viewer.soft,
+        "events": viewer.events[-3:],
+        "delays": delays.tolist(),
+        "staleness": staleness.tolist(),
+    }
 
 
 def main() -> None:
