@@ -21,8 +21,8 @@ from ttybridge.adapters.tmux_control import TmuxControl
 from ttybridge.adapters.tmux_watch import TmuxWatch
 from ttybridge.core import broadcast
 from ttybridge.core.broadcast import Broadcast
+from ttybridge.core.cursor import Chunk, Finished, Reset, Resized
 from ttybridge.core.environment import pty_environment
-from ttybridge.core.stream import Chunk, Finished, Reset, Resized
 from ttybridge.core.tmux import SYNC_BEGIN, SYNC_END, Target
 from ttybridge.model import ClientId, EndReason, Role, WindowSize
 from ttybridge.sessions import audience

@@ -11,9 +11,9 @@ from tests.conftest import clean_environment
 from tests.e2e.hostile import eventually
 from ttybridge.adapters.pty import Pty
 from ttybridge.core import stream
+from ttybridge.core.cursor import HIGH_BYTES, Chunk, Finished, Resized
 from ttybridge.core.people import Actor, Person
 from ttybridge.core.permissions import Entrance
-from ttybridge.core.stream import Chunk, Finished, Resized
 from ttybridge.model import ClientId, Display, EndReason, Role, WindowSize
 from ttybridge.sessions import door, seats
 from ttybridge.sessions.attachment import Attachment, RoleChanged
@@ -171,7 +171,7 @@ async def test_a_viewer_who_takes_nothing_holds_nobody_up(monkeypatch: pytest.Mo
         for number in range(300):
             owner.write(b"%d" % number + b"-" * 900 + b"\n")
         owner.write(b"end\n")
-        assert len(await session.shows(owner, b"end")) > 2 * stream.HIGH_BYTES
+        assert len(await session.shows(owner, b"end")) > 2 * HIGH_BYTES
 
 
 async def test_a_grant_is_for_all_tabs_of_a_person_and_for_nobody_else() -> None:

@@ -11,7 +11,8 @@ from tests.component.recorded import BY, FLOOD, SIZE, Session, opened, read, sho
 from tests.conftest import DEADLINE_S
 from ttybridge.core.asciicast import Header, Reader
 from ttybridge.core.broadcast import Broadcast
-from ttybridge.core.stream import PATIENCE_S, Cursor, Finished, Policy
+from ttybridge.core.cursor import Cursor, Finished, Policy
+from ttybridge.core.stream import PATIENCE_S
 from ttybridge.model import EndReason, WindowSize
 from ttybridge.sessions import recorder as recorder_module
 from ttybridge.sessions.recorder import MAX_PENDING_BYTES, MAX_TYPED_BYTES, Recorder, Why

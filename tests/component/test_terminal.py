@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from ttybridge.core.cursor import Chunk, Cursor, Policy
 from ttybridge.core.pace import TYPING_SLACK_S, WATCHING_SLACK_S
 from ttybridge.core.screen_modes import PIECE_BYTES
-from ttybridge.core.stream import LATE_BYTES, Chunk, Cursor, Policy, Stream
+from ttybridge.core.stream import LATE_BYTES, Stream
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, ExitStatus, Role, WindowSize
 from ttybridge.sessions.pty import Launch
 from ttybridge.sessions.terminal import (

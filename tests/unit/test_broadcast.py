@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ttybridge.core import broadcast
 from ttybridge.core.broadcast import KEY_BYTES, LATE_S, LITTLE_BYTES, ORIGIN, Broadcast
+from ttybridge.core.cursor import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.core.pace import START_BYTES
 from ttybridge.core.shared_log import JOINED_BYTES, SharedLog
-from ttybridge.core.stream import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.core.tmux import SYNC_BEGIN, SYNC_END
 from ttybridge.model import End, EndReason, ExitStatus, WindowSize
 

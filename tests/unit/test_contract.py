@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import cast
 
-from ttybridge.core.stream import Chunk, Finished
+from ttybridge.core.cursor import Chunk, Finished
 from ttybridge.model import End, EndReason, ExitStatus
 from ttybridge.sessions.attachment import Attachment
 from ttybridge.web.contract import ESCAPE_WAIT_S, JOIN_BYTES, ColabPeer

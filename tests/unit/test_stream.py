@@ -1,5 +1,6 @@
 """The output stream: offsets, credit, policies, resumption; any order of events."""
 
+import functools
 import random
 
 import pytest
@@ -7,22 +8,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
-from ttybridge.core.pace import LEAST_BYTES, START_BYTES, WATCHING_SLACK_S
-from ttybridge.core.stream import (
-    ACK_BYTES,
-    CATCH_UP_BYTES,
+from ttybridge.core.cursor import (
     HIGH_BYTES,
-    LATE_BYTES,
     LEAST_HIGH_BYTES,
-    LEAST_ROOM_BYTES,
-    PATIENCE_S,
-    SKIP_BYTES,
     Chunk,
     Cursor,
     Finished,
     Policy,
     Reset,
+)
+from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
+from ttybridge.core.pace import LEAST_BYTES, START_BYTES, WATCHING_SLACK_S
+from ttybridge.core.stream import (
+    ACK_BYTES,
+    CATCH_UP_BYTES,
+    LATE_BYTES,
+    LEAST_ROOM_BYTES,
+    PATIENCE_S,
+    SKIP_BYTES,
     Stream,
     least_log_bytes,
 )
@@ -115,6 +118,72 @@ class TestCredit:
         cursor = pausing(stream, 1000, acks=False)
         stream.append(b"x" * 5000)
         assert len(drain(stream, cursor)) == 5000
+
+
+class Offered(list[Chunk]):
+    """What a client was offered."""
+
+    def __init__(self, *, takes: bool = True) -> None:
+        super().__init__()
+        self.takes = takes
+
+    def __call__(self, chunk: Chunk) -> bool:
+        self.append(chunk)
+        return self.takes
+
+
+class TestOffers:
+    """What comes while a client has all that came before is sent to all such clients as one."""
+
+    def test_all_who_have_everything_get_the_same_chunk(self) -> None:
+        stream = shared()
+        got = [Offered(), Offered(), Offered()]
+        woken: list[int] = []
+        for number, mine in enumerate(got):
+            wake = functools.partial(woken.append, number)
+            stream.subscribe(Policy.SKIP, WINDOW, wake).offer = mine
+        stream.append(b"12")
+        stream.append(b"3" * (BLOCK_BYTES - 1))
+        for mine in got:
+            assert mine == [Chunk(0, b"12"), Chunk(2, b"3" * (BLOCK_BYTES - 1))]
+            assert mine[1] is got[0][1], "it is made once for all"
+        assert woken == [], "nobody has to look into the log"
+        assert {cursor.sent for cursor in stream.cursors} == {BLOCK_BYTES + 1}
+
+    @pytest.mark.parametrize("why", ["has not got it all", "has no room", "says no", "takes none"])
+    def test_others_are_woken(self, why: str) -> None:
+        stream = shared()
+        woken: list[str] = []
+        cursor = stream.subscribe(Policy.PAUSE, 1000, lambda: woken.append(why))
+        offered = Offered(takes=why != "says no")
+        if why == "has not got it all":
+            stream.append(b"before")
+        if why != "takes none":
+            cursor.offer = offered
+        woken.clear()
+        stream.append(b"x" * (1001 if why == "has no room" else 10))
+        assert woken == [why]
+        assert len(offered) == (why == "says no")
+        assert drain(stream, cursor).endswith(b"x" * 10)
+
+    def test_a_chunk_is_no_larger_than_the_line_shows_to_be_right(self) -> None:
+        stream = Stream(log_bytes=4 << 20, replays=True, now=lambda: 0.0)
+        cursor, offered = pausing(stream), Offered()
+        cursor.offer = offered
+        assert cursor.pace is not None
+        stream.append(b"x" * (cursor.pace.most_at_once + 1))
+        assert offered == []
+        drain(stream, cursor)
+        stream.append(b"x" * cursor.pace.most_at_once)
+        assert len(offered) == 1
+
+    def test_a_chunk_is_no_larger_than_a_block_of_the_log(self) -> None:
+        stream = shared()
+        cursor, offered = pausing(stream), Offered()
+        cursor.offer = offered
+        stream.append(b"x" * (BLOCK_BYTES + 1))
+        assert offered == []
+        assert drain(stream, cursor) == b"x" * (BLOCK_BYTES + 1)
 
 
 class TestPausing:
@@ -456,7 +525,7 @@ class TestLine:
         assert not stream.should_pause(self.now)
         assert cursor.window == 512 * 1024
         assert cursor.high == HIGH_BYTES
-        assert stream.room == stream.log.block_room
+        assert stream.room == BLOCK_BYTES
 
     def test_a_viewer_who_acknowledges_less_often_gets_everything(self) -> None:
         """As a viewer's page does (static/src/acks.ts): 16 KiB or 40 ms, later 128 KiB or 100."""
@@ -504,7 +573,7 @@ class TestLine:
                 sizes.append(len(chunk.data))
             stream.ack(cursor, cursor.sent)
             stream.should_pause(self.now)
-            stream.append(b"x" * stream.room)
+            stream.append(b"x" * min(stream.room, stream.block_room))
         assert sizes[-2:] == [BLOCK_BYTES, BLOCK_BYTES]
 
     def test_a_client_with_much_unsent_is_late(self) -> None:
@@ -528,6 +597,7 @@ class AnyOrder(RuleBasedStateMachine):
         windows=st.lists(st.integers(1, 200_000), min_size=3, max_size=3),
         acks=st.lists(st.booleans(), min_size=3, max_size=3),
         is_paced=st.booleans(),
+        offers=st.lists(st.booleans(), min_size=3, max_size=3),
     )
     def begin(
         self,
@@ -536,6 +606,7 @@ class AnyOrder(RuleBasedStateMachine):
         windows: list[int],
         acks: list[bool],
         is_paced: bool,
+        offers: list[bool],
     ) -> None:
         self.random = random.Random(7)
         self.now = 0.0
@@ -550,6 +621,34 @@ class AnyOrder(RuleBasedStateMachine):
         ]
         self.at: list[int] = [0, 0, 0]
         self.must_reset = [False, False, False]
+        self.offers = offers
+        self.is_busy = False
+        for who in range(3):
+            self.connect(who)
+
+    def connect(self, who: int) -> None:
+        """Have a client take what it is offered, where it is one that does."""
+        if self.offers[who]:
+            self.cursors[who].offer = lambda chunk: self.offered(who, chunk)
+
+    def offered(self, who: int, chunk: Chunk) -> bool:
+        if self.is_busy:
+            return False
+        self.got(who, chunk, is_prelude=False)
+        return True
+
+    def got(self, who: int, chunk: Chunk, *, is_prelude: bool) -> None:
+        assert not self.must_reset[who], "bytes of the log instead of a prelude"
+        assert chunk.offset == self.at[who], "a gap or a repeat"
+        assert chunk.data
+        if not is_prelude:
+            expected = self.everything[chunk.offset : chunk.offset + len(chunk.data)]
+            assert chunk.data == expected
+        self.at[who] += len(chunk.data)
+
+    @rule(is_busy=st.booleans())
+    def lines_are_busy(self, is_busy: bool) -> None:
+        self.is_busy = is_busy
 
     @rule(count=st.integers(1, 150_000))
     def output(self, count: int) -> None:
@@ -576,12 +675,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.must_reset[who] = False
         elif isinstance(item, Chunk):
             assert is_prelude or not cursor.acks or cursor.sent - cursor.acked <= cursor.window
-            assert not self.must_reset[who], "bytes of the log instead of a prelude"
-            assert item.offset == self.at[who], "a gap or a repeat"
-            if not is_prelude:
-                expected = self.everything[item.offset : item.offset + len(item.data)]
-                assert item.data == expected
-            self.at[who] += len(item.data)
+            self.got(who, item, is_prelude=is_prelude)
 
     @rule(who=st.integers(0, 2), part=st.floats(0, 1.2))
     def acknowledge(self, who: int, part: float) -> None:
@@ -592,7 +686,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2))
     def lose(self, who: int) -> None:
-        self.cursors[who].parked = True
+        self.cursors[who].parked, self.cursors[who].offer = True, None
 
     @rule(who=st.integers(0, 2), back=st.integers(-10, 50_000), reset=st.booleans())
     def come_back(self, who: int, back: int, reset: bool) -> None:
@@ -601,6 +695,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.must_reset[who] |= offset < self.cursors[who].floor
             self.stream.resume(self.cursors[who], offset, reset=reset)
             self.at[who] = offset
+            self.connect(who)
 
     @rule(seconds=st.floats(0, 3))
     def flow(self, seconds: float) -> None:

@@ -20,14 +20,15 @@ Nothing here does I/O or reads a clock.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from ttybridge.core.cursor import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.core.key_frames import Key, KeyFrames
 from ttybridge.core.output_log import BLOCK_BYTES
 from ttybridge.core.pace import WATCHING_SLACK_S, Pace
 from ttybridge.core.shared_log import SharedLog
-from ttybridge.core.stream import ACK_BYTES, Chunk, Cursor, Finished, Policy, Reset, Resized
+from ttybridge.core.stream import ACK_BYTES
 from ttybridge.model import End, WindowSize
 
 LOG_BYTES = 1024 * 1024
@@ -79,7 +80,7 @@ class Broadcast:
 
     Attributes:
         ended: How it ended; None while it has not.
-        room: Bytes that may be read of the pty at once: it is never paused.
+        room, block_room: Bytes that may be read of the pty at once: it is never paused.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Broadcast:
             log_bytes: Most bytes in the log.
         """
         self.ended: End | None = None
-        self.room = BLOCK_BYTES
+        self.room = self.block_room = BLOCK_BYTES
         self._log = SharedLog(ORIGIN, log_bytes)
         self._now, self._ask, self._on_empty = now, ask, on_empty
         self._sizes: list[tuple[int, WindowSize]] = [(ORIGIN, size)]
@@ -110,9 +111,9 @@ class Broadcast:
         self._seats: dict[Cursor, Seat] = {}
 
     @property
-    def cursors(self) -> set[Cursor]:
+    def cursors(self) -> Collection[Cursor]:
         """Everybody who watches."""
-        return set(self._seats)
+        return self._seats.keys()
 
     @property
     def viewers(self) -> int:

@@ -17,21 +17,12 @@ Nothing here does I/O or reads a clock.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 
+from ttybridge.core.cursor import HIGH_BYTES, Chunk, Cursor, Finished, Policy, Reset
 from ttybridge.core.output_log import BLOCK_BYTES, OutputLog
 from ttybridge.core.pace import Pace
 from ttybridge.core.replay import Replay
-from ttybridge.model import End, WindowSize
-
-HIGH_BYTES, LEAST_HIGH_BYTES = 128 * 1024, 4 * 1024
-"""Unsent bytes of a PAUSE cursor at which the pty is paused: part of its window, within these.
-What lies unsent here is what a client still sees after Ctrl-C."""
-
-HIGH_PART = 4
-"""That part of the window, as a divisor. With 2, Ctrl-C on a line of 1 MB/s took half as long
-again, and with either a quick line gets as much."""
+from ttybridge.model import End
 
 LEAST_ROOM_BYTES = 4 * 1024
 """Least bytes read of the pty at once: what the kernel gives in one read."""
@@ -72,98 +63,6 @@ def least_log_bytes(window: int) -> int:
     return window + HIGH_BYTES + 2 * BLOCK_BYTES
 
 
-class Policy(Enum):
-    """What happens to a cursor that falls behind."""
-
-    PAUSE = "pause"
-    SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Bytes for a client."""
-
-    offset: int
-    """Absolute offset of the first byte."""
-    data: bytes
-    """The bytes, never empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The client's place is lost; it goes on elsewhere."""
-
-    offset: int
-    """Where the next chunk begins."""
-    reason: str
-    """`behind`, `lost` or `replay`."""
-    hard: bool
-    """Whether the client clears its terminal: the log is shown again from some point. Otherwise
-    the pty's program repaints, which the reader of this reset asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """From here on, the output is for a window of this size, whatever the client's own is."""
-
-    size: WindowSize
-    """The pty's size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The stream has ended and the client has got all of it."""
-
-    end: End
-    """How it ended."""
-
-
-@dataclass(slots=True, eq=False)
-class Cursor:
-    """One client's place in a stream. Made by `Stream.subscribe`."""
-
-    policy: Policy
-    window: int
-    """Most bytes under way without an acknowledgement."""
-    sent: int
-    """Offset of the next byte to send."""
-    acked: int
-    """Offset up to which the client has taken the output in."""
-    wake: Callable[[], None]
-    """Called when there may be something to take; must not block."""
-    acks: bool = True
-    """Whether the client acknowledges; one that does not is held by its socket alone."""
-    parked: bool = False
-    """Whether the client has lost its connection and may come back."""
-    joining: bool = False
-    """Whether the client is still reading the log from before it joined: it holds nobody up."""
-    live: int = 0
-    """Where the output begins that came after the client: it has taken part in nothing before."""
-    lost: str = ""
-    """Why the place is lost (a `Reset.reason`); empty while it is not."""
-    floor: int = 0
-    """Where the place began after the last reset: offsets below it may have been a prelude's."""
-    prelude: bytes = field(default=b"", repr=False)
-    """Bytes that are sent before the next ones, at the offsets just before them."""
-    pace: Pace | None = field(default=None, repr=False)
-    """Sets the window, where it follows the line."""
-    offer: Callable[["Chunk"], bool] | None = None
-    """Sends a chunk that the client may have, at once, and tells whether it has: what many
-    clients get is made once for all. Where it has not, `wake` is called as ever."""
-
-    @property
-    def credit(self) -> int:
-        """Bytes that may be sent now."""
-        return self.window - (self.sent - self.acked) if self.acks else self.window
-
-    @property
-    def high(self) -> int:
-        """Unsent bytes at which the pty is paused for this client."""
-        if self.parked:  # it presses no Ctrl-C, and a program that goes on may come to its end
-            return HIGH_BYTES
-        return min(HIGH_BYTES, max(LEAST_HIGH_BYTES, self.window // HIGH_PART))
-
-
 class Stream:
     """A pty's output, its log and its cursors.
 
@@ -199,10 +98,13 @@ class Stream:
 
     def append(self, data: bytes) -> None:
         """Take in output of the pty, and wake those who wait for it."""
+        chunk = Chunk(self.log.end, data)
         self.log.append(data)
         if self.log.end - self.log.start > self.log.limit_bytes:
             self._forget(self.log.end - self.log.limit_bytes)
         for cursor in list(self.cursors):
+            if self._offer(cursor, chunk):
+                continue
             if cursor.sent < self.log.start and not cursor.lost:
                 cursor.lost = "lost" if cursor.parked else "behind"
             elif cursor.policy is Policy.SKIP and not cursor.lost:
@@ -287,12 +189,8 @@ class Stream:
         data = self.log.read(cursor.sent, min(limit, room)) if room > 0 else b""
         if data:
             chunk = Chunk(cursor.sent, data)
-            cursor.sent += len(data)
-            if pace is not None and self._now is not None:
-                under_way = cursor.sent - cursor.acked
-                pace.on_sent(cursor.sent, now=self._now(), under_way=under_way)
+            self._note_sent(cursor, len(data))
             if not cursor.acks:
-                cursor.acked = cursor.sent
                 self._forget_acknowledged()
             return chunk
         if self.ended is not None and cursor.sent == self.log.end:
@@ -303,6 +201,11 @@ class Stream:
     def end(self) -> int:
         """Offset of the next byte."""
         return self.log.end
+
+    @property
+    def block_room(self) -> int:
+        """Bytes until a block of the log is full: so many at once become one chunk and not two."""
+        return self.log.block_room
 
     @property
     def waiting_bytes(self) -> int:
@@ -343,7 +246,7 @@ class Stream:
             if not cursor.parked and (cursor.lost or is_behind):
                 stuck += 1
                 is_one_held = is_one_held or pauses
-        self.room = min(self.log.block_room, max(LEAST_ROOM_BYTES, least))
+        self.room = max(LEAST_ROOM_BYTES, least)
         # Nobody takes anything: reading on would only make those lose more who are lost already.
         is_alone = stuck == len(live) and is_one_held
         self._paused = bool(slow) or is_alone
@@ -361,6 +264,30 @@ class Stream:
     def use_moment(self) -> None:
         """Do a little of the work that can wait, while there is nothing better to do."""
         self._replay.use_moment()
+
+    def _offer(self, cursor: Cursor, chunk: Chunk) -> bool:
+        """Send the newest output to a client who has all before it; tell whether it was sent."""
+        length = len(chunk.data)
+        if (
+            cursor.offer is None
+            or cursor.sent != chunk.offset
+            or cursor.lost
+            or cursor.prelude
+            or not 0 < length <= min(BLOCK_BYTES, cursor.credit)
+            or (cursor.pace is not None and length > cursor.pace.most_at_once)
+            or not cursor.offer(chunk)
+        ):
+            return False
+        self._note_sent(cursor, length)
+        return True
+
+    def _note_sent(self, cursor: Cursor, length: int) -> None:
+        cursor.sent += length
+        if cursor.pace is not None and self._now is not None:
+            under_way = cursor.sent - cursor.acked
+            cursor.pace.on_sent(cursor.sent, now=self._now(), under_way=under_way)
+        if not cursor.acks:
+            cursor.acked = cursor.sent
 
     def _reset(self, cursor: Cursor) -> Reset:
         reason, cursor.lost = cursor.lost, ""

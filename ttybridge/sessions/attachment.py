@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ttybridge.core.answers import Owed, is_answer
+from ttybridge.core.cursor import Chunk, Cursor, Finished, Reset, Resized
 from ttybridge.core.people import Person
 from ttybridge.core.permissions import Action, may
-from ttybridge.core.stream import Chunk, Cursor, Finished, Reset, Resized
 from ttybridge.model import ClientId, Display, End, Role, WindowSize
 from ttybridge.sessions.terminal import Terminal
 from ttybridge.sessions.typing import Typing

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ttybridge.core.broadcast import Broadcast
-from ttybridge.core.stream import Policy
+from ttybridge.core.cursor import Policy
 from ttybridge.core.tmux import Synchronized, parse_size, suspend
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, End, ExitStatus, Role, WindowSize

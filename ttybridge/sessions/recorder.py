@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Protocol
 
 from ttybridge.core.asciicast import Header, Writer
+from ttybridge.core.cursor import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.core.output_log import BLOCK_BYTES
-from ttybridge.core.stream import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.errors import TtyBridgeError
 from ttybridge.model import EndReason, WindowSize
 from ttybridge.sessions.terminal import Terminal

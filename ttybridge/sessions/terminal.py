@@ -5,17 +5,9 @@ import signal
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from ttybridge.core.cursor import Chunk, Cursor, Finished, Policy, Reset, Resized
 from ttybridge.core.pace import TYPING_SLACK_S, WATCHING_SLACK_S
-from ttybridge.core.stream import (
-    PATIENCE_S,
-    Chunk,
-    Cursor,
-    Finished,
-    Policy,
-    Reset,
-    Resized,
-    Stream,
-)
+from ttybridge.core.stream import PATIENCE_S, Stream
 from ttybridge.model import End, EndReason, ExitStatus, Role, WindowSize
 from ttybridge.sessions.pty import Launch, SpawnPty
 
@@ -68,6 +60,11 @@ class Output(Protocol):
 
     ended: End | None
     room: int
+    """Bytes that may be read of the pty at once so that it can be paused in time."""
+
+    @property
+    def block_room(self) -> int:
+        """Bytes that make one chunk for who reads the log."""
 
     @property
     def end(self) -> int:
@@ -265,7 +262,7 @@ class Terminal:
             self._pty.pause()
             self._flow_timer = self._loop.call_later(PATIENCE_S, self.update_flow)
         else:
-            self._pty.read_bytes = self.stream.room
+            self._pty.read_bytes = min(self.stream.room, self.stream.block_room)
             self._pty.unpause()
 
     def moved(self, cursor: Cursor) -> None:
@@ -295,18 +292,29 @@ class Terminal:
             )
 
     def _on_output(self, data: bytes) -> None:
+        if self._part_bytes + len(data) > FLUSH_BYTES:
+            self._flush()
         self._parts.append(data)
         self._part_bytes += len(data)
         now = self._loop.time()
         wait = self._flushed_at + self._flush_s(now) - now
-        if wait <= 0 or self._part_bytes >= min(FLUSH_BYTES, self.stream.room):
+        if wait <= 0 or self._part_bytes >= self._flush_bytes():
             self._flush()
         elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(wait, self._flush)
 
+    def _flush_bytes(self) -> int:
+        """Return the output that waits for no more; a crowd gets it as it is, not from the log."""
+        room = min(FLUSH_BYTES, self.stream.room)
+        return room if self._is_crowd else min(room, self.stream.block_room)
+
+    @property
+    def _is_crowd(self) -> bool:
+        return len(self.stream.cursors) > ECHO_CLIENTS
+
     def _flush_s(self, now: float) -> float:
         """Return the least time between two small flushes, in seconds."""
-        if len(self.stream.cursors) > ECHO_CLIENTS:
+        if self._is_crowd:
             return max(FLUSH_S, min(FLUSH_MOST_S, self._flush_takes_s / FLUSH_SHARE))
         return 0.0 if now - self.used_at < ECHO_S else FLUSH_S
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import cast
 
 from ttybridge.core.answers import is_answer
+from ttybridge.core.cursor import Chunk, Finished, Reset
 from ttybridge.core.people import Person
 from ttybridge.core.permissions import Action, Entrance, may
 from ttybridge.core.protocol import CHUNK_BYTES
-from ttybridge.core.stream import CANCEL, Chunk, Finished, Reset
+from ttybridge.core.stream import CANCEL
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE, End, EndReason, Mode, Role, WindowSize
 from ttybridge.sessions.attachment import Attachment, RoleChanged

@@ -12,12 +12,12 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from ttybridge.core.access import Principal
 from ttybridge.core.colab_contract import parse_colab
+from ttybridge.core.cursor import Finished
 from ttybridge.core.limits import Bounds
 from ttybridge.core.meter import Meter
 from ttybridge.core.people import Person
 from ttybridge.core.permissions import Entrance
 from ttybridge.core.protocol import CHUNK_BYTES
-from ttybridge.core.stream import Finished
 from ttybridge.errors import ProtocolError, TtyBridgeError
 from ttybridge.model import DEFAULT_SIZE
 from ttybridge.sessions.attachment import Attachment

@@ -10,9 +10,9 @@ from aiohttp import web
 from engineio import packet as eio_packet
 
 from ttybridge.core.access import Principal
+from ttybridge.core.cursor import Chunk
 from ttybridge.core.meter import Meter
 from ttybridge.core.protocol import check_content, check_packet
-from ttybridge.core.stream import Chunk
 from ttybridge.errors import ProtocolError
 from ttybridge.web.bodies import read_body
 from ttybridge.web.polling import Turns

@@ -3,7 +3,8 @@
 import asyncio
 
 from ttybridge.core.colab_contract import ColabOutput, parse_colab
-from ttybridge.core.stream import CANCEL, Chunk, Finished, Reset
+from ttybridge.core.cursor import Chunk, Finished, Reset
+from ttybridge.core.stream import CANCEL
 from ttybridge.errors import ProtocolError
 from ttybridge.model import EndReason
 from ttybridge.sessions.attachment import Attachment, Item

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from ttybridge.core import protocol
-from ttybridge.core.stream import Chunk, Finished, Reset, Resized
+from ttybridge.core.cursor import Chunk, Finished, Reset, Resized
 from ttybridge.errors import ProtocolError
 from ttybridge.sessions.attachment import Accepted, Attachment, Follows, Item, RoleChanged
 from ttybridge.sessions.hub import Hub

@@ -8,7 +8,7 @@ task waits for it, so that the transport sets the pace.
 import asyncio
 
 from ttybridge.core import protocol
-from ttybridge.core.stream import Chunk, Finished
+from ttybridge.core.cursor import Chunk, Finished
 from ttybridge.web.connection import Connection
 from ttybridge.web.peers import ColabSocketPeer, PagePeer
 

@@ -20,7 +20,7 @@ from collections import deque
 from aiohttp import web
 
 from ttybridge.core import protocol
-from ttybridge.core.stream import Chunk
+from ttybridge.core.cursor import Chunk
 
 KEPT_FRAMES = 8
 """Frames that are remembered. Clients that keep up all want the last one; a few more are for those
