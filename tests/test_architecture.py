@@ -101,7 +101,7 @@ ONLY_IN = {
     "socketio": {"ttybridge.web.events", "ttybridge.web.engine"},
     "engineio": {"ttybridge.web.connection", "ttybridge.web.engine", "ttybridge.web.websocket"},
     "ptyprocess": {"ttybridge.adapters.pty_start"},
-    "pyngrok": {"ttybridge.tunnels.ngrok"},
+    "pyngrok": {"ttybridge.tunnels.ngrok", "ttybridge.tunnels.ngrok_start"},
     "cryptography": {"ttybridge.ssh.host_key"},
 }
 """Libraries that only these modules import."""

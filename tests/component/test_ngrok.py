@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from pyngrok.process import _current_processes
+from pyngrok.process import NgrokProcess, _current_processes
 
 from tests.conftest import DEADLINE_S, ROOT
 from tests.edge.authority import Authority
@@ -144,6 +144,19 @@ async def test_what_ngrok_refuses_is_said_in_words(
     assert "Its last lines:\nt=" in caught.value.message
     assert f"(ERR_NGROK_{_number(behaviour)})." in caught.value.message
     assert TOKEN not in f"{caught.value!r} {caught.value} {caplog.text}"
+    assert bench.has_left_nothing()
+
+
+async def test_the_reason_is_told_though_pyngrok_stops_reading_before_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks whether the agent has ended after each line; here, that is so after the first."""
+    monkeypatch.setattr(NgrokProcess, "healthy", lambda self: self.proc.wait() == "never")
+    bench.fake.behave(start_error=105)
+    with pytest.raises(TunnelError) as caught:
+        await bench.tunnel().open([Local(1)])
+    assert "token is malformed" in caught.value.message
+    assert TOKEN not in f"{caught.value!r} {caught.value}"
     assert bench.has_left_nothing()
 
 

@@ -26,7 +26,6 @@ import aiohttp
 from pyngrok import ngrok, process
 from pyngrok.conf import PyngrokConfig
 from pyngrok.exception import PyngrokError, PyngrokNgrokError, PyngrokNgrokHTTPError
-from pyngrok.log import NgrokLog
 from pyngrok.process import NgrokProcess
 
 from ttybridge.core import ngrok as core
@@ -39,6 +38,7 @@ from ttybridge.tunnels.leash import leash
 from ttybridge.tunnels.ngrok_binary import find, install, version_of
 from ttybridge.tunnels.ngrok_config import agent_environment, read_own
 from ttybridge.tunnels.ngrok_files import free_port, reach_loopback_without_proxy, write_files
+from ttybridge.tunnels.ngrok_start import Start
 
 log = logging.getLogger(__name__)
 # pyngrok logs what the agent prints and what it is asked for: tokens and passwords are in both.
@@ -55,9 +55,6 @@ RECONNECT_S = 60.0
 
 ASK_S = 5.0
 """Time for the agent's local API to answer, in seconds."""
-
-_STARTING = threading.Lock()
-"""pyngrok starts one agent at a time; who waits for another tunnel's is not late yet."""
 
 T = TypeVar("T")
 
@@ -164,7 +161,7 @@ class _Agent:
         self._lost_at: float | None = None
         self._troubles: deque[str] = deque(maxlen=LAST_LINES)
         self._silent_at: float | None = None
-        self._is_over = False
+        self._start: Start | None = None
         self._launch: asyncio.Future[NgrokProcess] | None = None
         self._process: NgrokProcess | None = None
         self._reader: threading.Thread | None = None
@@ -185,7 +182,9 @@ class _Agent:
                     if self._launch is not None and not self._launch.done():
                         deadline.reschedule(loop.time() + START_S)
 
-                work = functools.partial(self._start, settings, loop, begin)
+                self._start = Start(settings, self._take, self._read)
+                turn = functools.partial(loop.call_soon_threadsafe, begin)
+                work = functools.partial(self._start.run, turn)
                 self._launch = _in_thread(work)
                 self._process = await asyncio.shield(self._launch)
         except TimeoutError:
@@ -271,7 +270,8 @@ class _Agent:
 
     async def stop(self) -> None:
         """End it, within seconds; safe at any time. When cancelled, it ends all the same."""
-        self._is_over = True
+        if self._start is not None:
+            self._start.is_over = True
         self._held.close()  # from here on, its warden ends it
         try:
             launch = self._launch
@@ -295,7 +295,6 @@ class _Agent:
             ngrok_path=str(files.program),
             config_path=str(files.config),
             monitor_thread=False,
-            log_event_callback=self._on_log,
             startup_timeout=round(START_S + STOP_S),
             start_new_session=True,
             # The API that all agents have: that of "3" came with agent 3.16.
@@ -305,23 +304,6 @@ class _Agent:
         settings.auth_token = settings.api_key = None
         return settings
 
-    def _start(
-        self,
-        settings: PyngrokConfig,
-        loop: asyncio.AbstractEventLoop,
-        begin: Callable[[], None],
-    ) -> NgrokProcess:
-        """In a thread: have pyngrok start the agent and wait until it is connected."""
-        while not _STARTING.acquire(timeout=0.2):
-            if self._is_over:
-                raise TimeoutError
-        try:
-            with contextlib.suppress(RuntimeError):  # nobody waits any more
-                loop.call_soon_threadsafe(begin)
-            return process.get_process(settings)
-        finally:
-            _STARTING.release()
-
     def _read(self, output: IO[str]) -> None:
         """In a thread: take in what it prints, until its end."""
         try:
@@ -330,9 +312,6 @@ class _Agent:
         except UnicodeDecodeError:  # a text stream cannot go on after that, and it must be read
             for data in output.buffer:  # type: ignore[attr-defined]
                 self._take(data.decode(errors="replace"))
-
-    def _on_log(self, line: NgrokLog) -> None:
-        self._take(line.line)
 
     def _take(self, text: str) -> None:
         """Take in one line."""
