@@ -141,11 +141,13 @@ async def test_a_client_that_has_got_the_end_leaves_though_its_line_breaks() -> 
     async with entrance() as tty_entrance:
         sid, _, _ = await tty_entrance.join()
         connection = tty_entrance.engine.connections[sid]
+        attachment = tty_entrance.hub.attachments[0]
         await tty_entrance.post(sid, '42["in",1,"x\\r"]')
         await tty_entrance.until(sid, '42["exit",{"exitCode":3')
         connection.abort()
         await eventually(lambda: not tty_entrance.engine.connections, "the line has broken")
-        assert tty_entrance.hub.attachments == []
+        await eventually(lambda: not tty_entrance.hub.attachments, "its place is given up")
+        assert not attachment.is_parked, "no place is kept for it"
 
 
 async def test_a_client_that_lost_its_line_before_the_end_went_out_is_told_later() -> None:
