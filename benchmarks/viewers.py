@@ -51,7 +51,8 @@ class Part:
     @classmethod
     def of(cls, before: bytes, data: bytes) -> Self:
         """Look it through."""
-        found = STAMP.findall(before + data[:STAMP_BYTES] if before else b"")[:1]
+        cut_one = STAMP.match(before + data[:STAMP_BYTES]) if before else None
+        found = [cut_one.groups()] if cut_one else []
         found += STAMP.findall(data)
         cut = CUT.search((before if len(data) < STAMP_BYTES else b"") + data[-STAMP_BYTES:])
         stamps = [(int(number), int(sent)) for number, sent in found]
