@@ -275,15 +275,7 @@ class Broadcast:
     def _offer(self, seat: Seat, chunk: Chunk, now: float) -> bool:
         """Send the newest output to a viewer who has all before it; tell whether it was sent."""
         cursor = seat.cursor
-        if (
-            cursor.offer is None
-            or cursor.sent != chunk.offset
-            or cursor.lost
-            or cursor.prelude
-            or cursor.credit < len(chunk.data)
-            or seat.size is not self._sizes[-1][1]
-            or not cursor.offer(chunk)
-        ):
+        if seat.size is not self._sizes[-1][1] or not cursor.gets(chunk):
             return False
         cursor.sent = self.end
         self._note_sent(seat, now)

@@ -106,3 +106,17 @@ class Cursor:
         if self.parked:  # it presses no Ctrl-C, and a program that goes on may come to its end
             return HIGH_BYTES
         return min(HIGH_BYTES, max(LEAST_HIGH_BYTES, self.window // HIGH_PART))
+
+    def gets(self, chunk: Chunk) -> bool:
+        """Offer the newest output where all before it was sent, and it fits; tell whether it went.
+
+        The caller counts it as sent.
+        """
+        return (
+            self.offer is not None
+            and self.sent == chunk.offset
+            and not self.lost
+            and not self.prelude
+            and len(chunk.data) <= self.credit
+            and self.offer(chunk)
+        )

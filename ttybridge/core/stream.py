@@ -268,15 +268,10 @@ class Stream:
     def _offer(self, cursor: Cursor, chunk: Chunk) -> bool:
         """Send the newest output to a client who has all before it; tell whether it was sent."""
         length = len(chunk.data)
-        if (
-            cursor.offer is None
-            or cursor.sent != chunk.offset
-            or cursor.lost
-            or cursor.prelude
-            or not 0 < length <= min(BLOCK_BYTES, cursor.credit)
-            or (cursor.pace is not None and length > cursor.pace.most_at_once)
-            or not cursor.offer(chunk)
-        ):
+        is_large = length > BLOCK_BYTES or (
+            cursor.pace is not None and length > cursor.pace.most_at_once
+        )
+        if not length or is_large or not cursor.gets(chunk):
             return False
         self._note_sent(cursor, length)
         return True
